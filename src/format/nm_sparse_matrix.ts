@@ -1,0 +1,84 @@
+/**
+ * An N:M-sparse weight matrix: plain tensors and the numbers needed to read them. Plain tensors, so that tfjs saves,
+ * loads, moves and disposes them like any weight. The layout is specified in docs/format.md.
+ */
+import type {Tensor2D} from '@tensorflow/tfjs-core';
+import {halfWordsPerRow, indexWordsPerGroup} from './pack.js';
+import {formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from './pattern.js';
+
+/** How the kept values are stored: 'float32', or 'float16' as two halves per int32 word. */
+export type StorageDtype = 'float32' | 'float16';
+
+export interface NMSparseMatrixParts {
+  /** float32 [w, n], or int32 words [w, ceil(n/2)] for float16. */
+  values: Tensor2D;
+  /** int32 words [groups, words per group]: the packed offsets. */
+  indices: Tensor2D;
+  pattern: PatternLike;
+  /** [k, n] of the dense matrix. */
+  shape: [number, number];
+  dtype?: StorageDtype;
+}
+
+/** The shapes of the two tensors of a matrix of shape [k, n]. */
+export function partShapes([k, n]: [number, number], pattern: NMPattern, dtype: StorageDtype) {
+  const w = keptRowCount(k, pattern);
+  return {
+    values: [w, dtype === 'float16' ? halfWordsPerRow(n) : n] as [number, number],
+    indices: [groupCount(n, pattern), indexWordsPerGroup(w, pattern)] as [number, number],
+  };
+}
+
+/**
+ * A compressed matrix `W [k, n]`. Make one with {@link compress}; the constructor is for tensors that came from
+ * elsewhere (a file, another implementation). It takes over the tensors: dispose() disposes them.
+ */
+export class NMSparseMatrix {
+  readonly values: Tensor2D;
+  readonly indices: Tensor2D;
+  readonly pattern: NMPattern;
+  readonly shape: [number, number];
+  readonly dtype: StorageDtype;
+
+  /** @throws Error if a tensor's shape or dtype is not what pattern, shape and dtype call for. Reads no data. */
+  constructor({values, indices, pattern, shape, dtype = 'float32'}: NMSparseMatrixParts) {
+    this.pattern = parsePattern(pattern);
+    if (!Array.isArray(shape) || shape.length !== 2 || !shape.every(size => Number.isInteger(size) && size >= 1)) {
+      throw new Error(`NMSparseMatrix: shape is ${JSON.stringify(shape)}; give [k, n], two whole numbers of at least 1.`);
+    }
+    if (dtype !== 'float32' && dtype !== 'float16') {
+      throw new Error(`NMSparseMatrix: dtype is '${String(dtype)}'; give 'float32' or 'float16'.`);
+    }
+    const expected = partShapes(shape, this.pattern, dtype);
+    checkPart('values', values, expected.values, dtype === 'float16' ? 'int32' : 'float32');
+    checkPart('indices', indices, expected.indices, 'int32');
+    this.values = values;
+    this.indices = indices;
+    this.shape = [shape[0], shape[1]];
+    this.dtype = dtype;
+
+    function checkPart(name: string, tensor: Tensor2D, wanted: [number, number], wantedDtype: string): void {
+      if (tensor?.dtype !== wantedDtype || tensor.shape.length !== 2 || tensor.shape[0] !== wanted[0] ||
+          tensor.shape[1] !== wanted[1]) {
+        const got = tensor ? `${tensor.dtype} [${tensor.shape}]` : String(tensor);
+        throw new Error(`NMSparseMatrix: ${name} is ${got}; a ${formatPattern(parsePattern(pattern))} matrix of shape ` +
+            `[${shape}] stored as ${dtype} has ${name} ${wantedDtype} [${wanted}].`);
+      }
+    }
+  }
+
+  /** w: how many rows every column keeps. */
+  get keptRows(): number {
+    return keptRowCount(this.shape[0], this.pattern);
+  }
+
+  /** Bytes of values and indices together. */
+  get bytes(): number {
+    return 4 * (this.values.size + this.indices.size);
+  }
+
+  dispose(): void {
+    this.values.dispose();
+    this.indices.dispose();
+  }
+}
