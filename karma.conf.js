@@ -1,0 +1,107 @@
+/**
+ * Karma: the tests in headless Chromium. `npm test` starts it once per backend. By hand, after
+ * `node test/support/bundle.mjs`:
+ *
+ *   npx karma start                      # webgpu
+ *   BACKEND=webgl npx karma start        # webgl;  SEED=N and GREP=words as in npm test
+ *   npx karma start --no-single-run      # stays: open http://localhost:9876/debug.html in a browser of your own
+ *
+ * WebGPU and WebGL run on SwiftShader, Chromium's software GPU, also where there is a real one: the same result on
+ * every machine.
+ */
+import {existsSync, readFileSync} from 'node:fs';
+import {SourceMap} from 'node:module';
+import karmaChromeLauncher from 'karma-chrome-launcher';
+import karmaMocha from 'karma-mocha';
+import {findChrome} from './test/support/find_chrome.mjs';
+import {Report} from './test/support/report.mjs';
+import {browserBundle, RUNNERS} from './test/support/runners.mjs';
+
+const CHROMIUM_FLAGS = [
+  '--headless=new',
+  '--no-sandbox', // containers run as root, where Chromium's sandbox refuses to
+  '--disable-dev-shm-usage', // containers give /dev/shm 64 MB
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--disable-dawn-features=timestamp_quantization',
+  '--use-angle=swiftshader',
+  '--enable-unsafe-swiftshader', // WebGL in software
+  // A test page talks to karma and to nobody else; nor does the browser around it.
+  '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+  '--disable-quic',
+];
+
+/** Rewrites the places in a page's stack trace from the bundle to the source. */
+function sourceMapper(bundle) {
+  const map = new SourceMap(JSON.parse(readFileSync(`${bundle}.map`, 'utf8')));
+  return text => text.replace(/https?:\/\/[^\s)]*?\.js(?:\?\w*)?:(\d+):(\d+)/g, (place, line, column) => {
+    const {originalSource, originalLine, originalColumn} = map.findEntry(line - 1, column - 1);
+    return originalSource ? `${originalSource.replace(/^(\.\.\/)+/, '')}:${originalLine + 1}:${originalColumn + 1}` :
+      place;
+  });
+}
+
+function KarmaReporter(bundle) {
+  const report = new Report();
+  const toSource = sourceMapper(bundle);
+  let crash = false;
+  this.onSpecComplete = (_browser, {suite, description, skipped, success, log}) => {
+    const state = skipped ? 'skipped' : success ? 'passed' : 'failed';
+    report.add({titles: [...suite, description], state, error: toSource(log.join('\n'))});
+  };
+  this.onBrowserLog = (_browser, log, type) => console.log(`console.${type}: ${log}`);
+  this.onBrowserError = (_browser, error) => {
+    crash = true;
+    console.log(`the page failed: ${toSource(String(error.message ?? error))}`);
+  };
+  this.onRunComplete = (_browsers, {disconnected, error}) => {
+    if (!crash && !disconnected && !error) {
+      report.end();
+    }
+  };
+}
+
+export default async function(config) {
+  const backend = process.env.BACKEND ?? 'webgpu';
+  const runner = RUNNERS.find(runner => runner.place === 'browser' && runner.backend === backend);
+  if (!runner) {
+    throw new Error(`BACKEND is '${backend}'; karma runs webgpu and webgl`);
+  }
+  const bundle = browserBundle(runner);
+  if (!existsSync(bundle)) {
+    throw new Error(`${bundle} is missing; make it with: node test/support/bundle.mjs`);
+  }
+  process.env.CHROME_BIN = await findChrome();
+  config.set({
+    frameworks: ['mocha'],
+    plugins: [
+      karmaMocha,
+      karmaChromeLauncher,
+      {'reporter:lines': ['factory', function() { // karma's injector cannot read an arrow function
+        return new KarmaReporter(bundle);
+      }]},
+    ],
+    reporters: ['lines'],
+    files: [bundle, {pattern: `${bundle}.map`, included: false}],
+    client: {
+      backend,
+      seed: process.env.SEED,
+      mocha: {timeout: 30_000, grep: process.env.GREP || undefined},
+    },
+    browsers: ['Chromium'],
+    customLaunchers: {Chromium: {base: 'Chrome', flags: CHROMIUM_FLAGS}},
+    listenAddress: 'localhost',
+    hostname: 'localhost',
+    singleRun: true,
+    autoWatch: false,
+    failOnEmptyTestSuite: true,
+    logLevel: config.LOG_WARN,
+    // A shader compiles for seconds in software, and no sign of life reaches karma meanwhile.
+    browserNoActivityTimeout: 120_000,
+    captureTimeout: 120_000,
+  });
+}

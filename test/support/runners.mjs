@@ -1,0 +1,40 @@
+/**
+ * The four places a test runs in, and how a test file's name says which of them it is for: the words between its name
+ * and `.test.ts`. No word: all four. One place to change it, for the bundler, the runner and the count all ask here.
+ *
+ *   pack.test.ts                everywhere
+ *   select.webgpu.test.ts       where there is WebGPU: in Node (Dawn) and in Chromium; likewise .cpu and .webgl
+ *   storage.node.test.ts        in Node, once: on cpu
+ *   f16.webgpu.node.test.ts     in Node, on Dawn
+ *   memory.browser.test.ts      in Chromium, on webgpu and on webgl
+ */
+
+/** @typedef {{name: string, place: 'node' | 'browser', backend: 'cpu' | 'webgpu' | 'webgl'}} Runner */
+
+/** @type {Runner[]} */
+export const RUNNERS = [
+  {name: 'node-cpu', place: 'node', backend: 'cpu'},
+  {name: 'node-webgpu', place: 'node', backend: 'webgpu'},
+  {name: 'karma-webgpu', place: 'browser', backend: 'webgpu'},
+  {name: 'karma-webgl', place: 'browser', backend: 'webgl'},
+];
+
+const PLACES = ['node', 'browser'];
+const BACKENDS = ['cpu', 'webgpu', 'webgl'];
+
+/** Whether `runner` runs the test file at this path. */
+export function runsIn(runner, path) {
+  const words = path.split('/').pop().split('.').slice(1, -2);
+  const unknown = words.find(word => !PLACES.includes(word) && !BACKENDS.includes(word));
+  if (unknown !== undefined) {
+    throw new Error(`${path}: '${unknown}' is neither a place (${PLACES}) nor a backend (${BACKENDS})`);
+  }
+  const place = words.find(word => PLACES.includes(word)) ?? runner.place;
+  const backend = words.find(word => BACKENDS.includes(word)) ?? (words.includes('node') ? 'cpu' : runner.backend);
+  return place === runner.place && backend === runner.backend;
+}
+
+/** Where the one bundle of a karma runner lies. */
+export function browserBundle(runner) {
+  return `build/test/browser/${runner.name}.js`;
+}
