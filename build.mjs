@@ -1,0 +1,133 @@
+/**
+ * Builds what npm publishes, into dist/:
+ *
+ *   esm/index.js, cjs/index.js    the library, npm packages left as imports
+ *   esm/src/*.d.ts, cjs/src/*.d.ts    its types; twice, because TypeScript wants them in a package of the same kind
+ *   nm-sparse.min.js    the library for a <script> tag: global `nmSparse`, on top of the global `tf`
+ *   cli/nm-prune.js     the command line tool; it carries its own copy of the library, so that one registration serves it
+ *
+ * Each bundle is one file: importing the package registers kernels and layers, and a second copy of a module would
+ * register a second time. Everything is made beside dist/ and then takes its place, so that nobody reads half a build.
+ */
+import {chmodSync, cpSync, readFileSync, renameSync, rmSync, writeFileSync} from 'node:fs';
+import {builtinModules} from 'node:module';
+import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+import esbuild from 'esbuild';
+import ts from 'typescript';
+
+process.chdir(fileURLToPath(new URL('.', import.meta.url)));
+
+const OUT = 'dist';
+const TEMP = `build/dist-${process.pid}`;
+const TYPES = `build/types-${process.pid}`;
+const LIBRARY = './src/index.ts';
+const CLI = './src/cli/main.ts';
+const manifest = JSON.parse(readFileSync('package.json', 'utf8'));
+
+/** tfjs on a page is one global; core, layers and converter are all in it. */
+const tfFromGlobal = {
+  name: 'tf-from-global',
+  setup(build) {
+    build.onResolve({filter: /^@tensorflow\/tfjs-(core|layers|converter)$/}, () => ({path: 'tf', namespace: 'global'}));
+    build.onLoad({filter: /.*/, namespace: 'global'}, () => ({
+      contents: `
+        if (!globalThis.tf) {
+          throw new Error('nm-sparse: there is no global "tf". Load TensorFlow.js (tf.min.js) before nm-sparse.min.js');
+        }
+        module.exports = globalThis.tf;`,
+    }));
+  },
+};
+
+/** Bundles one entry into one file; resolves to the packages it imports. */
+async function bundle(entry, file, options) {
+  const {metafile} = await esbuild.build({
+    entryPoints: [entry],
+    outfile: join(TEMP, file),
+    bundle: true,
+    sourcemap: true,
+    target: 'es2020',
+    metafile: true,
+    logLevel: 'warning',
+    // package.json's sideEffects list is about dist; by its word esbuild would drop the modules that register things.
+    ignoreAnnotations: true,
+    ...options,
+  });
+  return Object.values(metafile.outputs).flatMap(({imports}) => imports).map(({path}) => path);
+}
+
+/** A package imported but not declared is missing on the user's machine, though never on ours. */
+function checkImports(file, imports) {
+  const declared = Object.keys({...manifest.dependencies, ...manifest.peerDependencies});
+  for (const path of imports) {
+    const name = path.split('/', path.startsWith('@') ? 2 : 1).join('/');
+    if (name === '@tensorflow/tfjs-backend-webgpu') {
+      throw new Error(`${file} imports ${name}; it is optional, so only types may be imported from it`);
+    }
+    if (!path.startsWith('node:') && !builtinModules.includes(path) && !declared.includes(name)) {
+      throw new Error(`${file} imports ${name}, which package.json does not declare as a (peer) dependency`);
+    }
+  }
+}
+
+/** The .d.ts files lie as the sources do: src/ and, beside it, kernels/. */
+function emitTypes(folder) {
+  const {config} = ts.readConfigFile('tsconfig.json', ts.sys.readFile);
+  const {options} = ts.parseJsonConfigFileContent(config, ts.sys, '.');
+  const program = ts.createProgram([LIBRARY], {
+    ...options, noEmit: false, declaration: true, emitDeclarationOnly: true, outDir: folder,
+  });
+  const diagnostics = [...ts.getPreEmitDiagnostics(program), ...program.emit().diagnostics];
+  if (diagnostics.length > 0) {
+    throw new Error(ts.formatDiagnostics(diagnostics, {
+      getCanonicalFileName: name => name, getCurrentDirectory: () => '.', getNewLine: () => '\n',
+    }));
+  }
+}
+
+/** The library in one module system; package.json says which one, for the package around it is ESM. */
+async function buildLibrary(folder, format, type) {
+  checkImports(folder, await bundle(LIBRARY, `${folder}/index.js`, {format, packages: 'external', platform: 'node'}));
+  cpSync(TYPES, join(TEMP, folder), {recursive: true});
+  writeFileSync(join(TEMP, folder, 'package.json'), JSON.stringify({type}) + '\n');
+}
+
+async function buildScript() {
+  await bundle(LIBRARY, 'nm-sparse.min.js', {
+    format: 'iife',
+    globalName: 'nmSparse',
+    minify: true,
+    platform: 'browser',
+    plugins: [tfFromGlobal],
+    banner: {js: `/*! ${manifest.name} ${manifest.version}, ${manifest.license} */`},
+  });
+}
+
+async function buildCli() {
+  const file = 'cli/nm-prune.js';
+  checkImports('cli', await bundle(CLI, file, {
+    format: 'esm', packages: 'external', platform: 'node', banner: {js: '#!/usr/bin/env node'},
+  }));
+  chmodSync(join(TEMP, file), 0o755);
+}
+
+async function build() {
+  // One after the other: where one fails, none may still be writing.
+  emitTypes(TYPES);
+  await buildLibrary('esm', 'esm', 'module');
+  await buildLibrary('cjs', 'cjs', 'commonjs');
+  await buildScript();
+  await buildCli();
+  rmSync(OUT, {recursive: true, force: true});
+  renameSync(TEMP, OUT);
+}
+
+try {
+  await build();
+} catch (error) {
+  console.error(error.message);
+  process.exitCode = 1;
+} finally {
+  [TEMP, TYPES].forEach(folder => rmSync(folder, {recursive: true, force: true}));
+}
