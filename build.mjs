@@ -4,12 +4,12 @@
  *   esm/index.js, cjs/index.js    the library, npm packages left as imports
  *   esm/src/*.d.ts, cjs/src/*.d.ts    its types; twice, because TypeScript wants them in a package of the same kind
  *   nm-sparse.min.js    the library for a <script> tag: global `nmSparse`, on top of the global `tf`
- *   cli/nm-prune.js     the command line tool; it carries its own copy of the library, so that one registration serves it
+ *   cli/nm-prune.js     the command line tool, with the library inside
  *
  * Each bundle is one file: importing the package registers kernels and layers, and a second copy of a module would
  * register a second time. Everything is made beside dist/ and then takes its place, so that nobody reads half a build.
  */
-import {chmodSync, cpSync, readFileSync, renameSync, rmSync, writeFileSync} from 'node:fs';
+import {chmodSync, cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync} from 'node:fs';
 import {builtinModules} from 'node:module';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
@@ -20,6 +20,7 @@ process.chdir(fileURLToPath(new URL('.', import.meta.url)));
 
 const OUT = 'dist';
 const TEMP = `build/dist-${process.pid}`;
+const OLD = `build/old-${process.pid}`;
 const TYPES = `build/types-${process.pid}`;
 const LIBRARY = './src/index.ts';
 const CLI = './src/cli/main.ts';
@@ -119,7 +120,9 @@ async function build() {
   await buildLibrary('cjs', 'cjs', 'commonjs');
   await buildScript();
   await buildCli();
-  rmSync(OUT, {recursive: true, force: true});
+  if (existsSync(OUT)) {
+    renameSync(OUT, OLD);
+  }
   renameSync(TEMP, OUT);
 }
 
@@ -129,5 +132,5 @@ try {
   console.error(error.message);
   process.exitCode = 1;
 } finally {
-  [TEMP, TYPES].forEach(folder => rmSync(folder, {recursive: true, force: true}));
+  [TEMP, TYPES, OLD].forEach(folder => rmSync(folder, {recursive: true, force: true}));
 }

@@ -11,11 +11,12 @@
  */
 import {existsSync, readFileSync} from 'node:fs';
 import {SourceMap} from 'node:module';
+import {basename} from 'node:path';
 import karmaChromeLauncher from 'karma-chrome-launcher';
 import karmaMocha from 'karma-mocha';
 import {findChrome} from './test/support/find_chrome.mjs';
-import {Report} from './test/support/report.mjs';
-import {browserBundle, RUNNERS} from './test/support/runners.mjs';
+import {difference, Report} from './test/support/report.mjs';
+import {browserBundle, BUNDLES, RUNNERS} from './test/support/runners.mjs';
 
 const CHROMIUM_FLAGS = [
   '--headless=new',
@@ -35,13 +36,14 @@ const CHROMIUM_FLAGS = [
   '--disable-quic',
 ];
 
-/** Rewrites the places in a page's stack trace from the bundle to the source. */
+/** Rewrites the places in a page's stack trace, which are in the bundle, to those in the sources. */
 function sourceMapper(bundle) {
   const map = new SourceMap(JSON.parse(readFileSync(`${bundle}.map`, 'utf8')));
-  return text => text.replace(/https?:\/\/[^\s)]*?\.js(?:\?\w*)?:(\d+):(\d+)/g, (place, line, column) => {
+  const places = new RegExp(`[^\\s(]*${basename(bundle)}(?:\\?\\w*)?:(\\d+):(\\d+)`, 'g');
+  return text => text.replace(places, (place, line, column) => {
     const {originalSource, originalLine, originalColumn} = map.findEntry(line - 1, column - 1);
-    return originalSource ? `${originalSource.replace(/^(\.\.\/)+/, '')}:${originalLine + 1}:${originalColumn + 1}` :
-      place;
+    const source = originalSource?.replace(/^(\.\.\/)+/, '');
+    return source ? `${source}:${originalLine + 1}:${originalColumn + 1}` : place;
   });
 }
 
@@ -49,9 +51,10 @@ function KarmaReporter(bundle) {
   const report = new Report();
   const toSource = sourceMapper(bundle);
   let crash = false;
-  this.onSpecComplete = (_browser, {suite, description, skipped, success, log}) => {
+  this.onSpecComplete = (_browser, {suite, description, skipped, success, time, log, assertionErrors}) => {
     const state = skipped ? 'skipped' : success ? 'passed' : 'failed';
-    report.add({titles: [...suite, description], state, error: toSource(log.join('\n'))});
+    const error = toSource(log.join('\n')) + difference(assertionErrors[0]);
+    report.add({titles: [...suite, description], state, ms: time, error});
   };
   this.onBrowserLog = (_browser, log, type) => console.log(`console.${type}: ${log}`);
   this.onBrowserError = (_browser, error) => {
@@ -71,7 +74,7 @@ export default async function(config) {
   if (!runner) {
     throw new Error(`BACKEND is '${backend}'; karma runs webgpu and webgl`);
   }
-  const bundle = browserBundle(runner);
+  const bundle = browserBundle(process.env.BUNDLES ?? BUNDLES, runner);
   if (!existsSync(bundle)) {
     throw new Error(`${bundle} is missing; make it with: node test/support/bundle.mjs`);
   }
@@ -100,8 +103,10 @@ export default async function(config) {
     autoWatch: false,
     failOnEmptyTestSuite: true,
     logLevel: config.LOG_WARN,
-    // A shader compiles for seconds in software, and no sign of life reaches karma meanwhile.
+    // A shader compiles for seconds in software, a reference result keeps the page's one thread busy: no sign of life
+    // reaches karma meanwhile.
     browserNoActivityTimeout: 120_000,
     captureTimeout: 120_000,
+    pingTimeout: 60_000,
   });
 }

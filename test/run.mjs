@@ -1,6 +1,7 @@
 /**
- * `npm test`: checks the sources (typecheck, lint, build), then runs the same tests in four places: Node on the CPU, Node
- * on WebGPU, Chromium on WebGPU, Chromium on WebGL. The last line is `N passed, N failed`, with `, N skipped` if any.
+ * `npm test`: checks the sources (typecheck, lint, build), then runs the same tests in four places: Node on the CPU,
+ * Node on WebGPU, Chromium on WebGPU, Chromium on WebGL. The last line is `N passed, N failed`, with `, N skipped` if
+ * there are any.
  *
  *   npm test                                        everything
  *   npm test -- --only node-cpu,karma-webgl         some of the steps, by name; also typecheck, lint, build
@@ -8,10 +9,10 @@
  *   npm test -- test/format/pack.test.ts            test files
  *   SEED=7 npm test                                 the random numbers of an earlier run
  *
- * A green result has to mean that the tests ran. A page that loads nothing reports "0 of 0" and succeeds, Dawn can crash
- * at exit after all went well, and before that too. So no exit code is believed alone: the tests are counted beforehand,
- * with mocha's dry run on the same bundles, and every one of them must turn up in its runner's report. A test that does
- * not, and a check that fails, count as failed.
+ * A green result has to mean that the tests ran. A page that loads nothing reports "0 of 0" and succeeds; Dawn can
+ * crash at exit after all went well, and before that too. So no exit code is believed alone: the tests are counted
+ * beforehand, with mocha's dry run on the same bundles, and every one of them must turn up in its runner's report. A
+ * test that does not, and a check that fails, count as failed.
  */
 import {spawn} from 'node:child_process';
 import {existsSync, readFileSync, rmSync} from 'node:fs';
@@ -25,7 +26,8 @@ import {RUNNERS, runsIn} from './support/runners.mjs';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 
-const REPORTS = 'build/test/reports';
+const BUNDLES = `build/test-${process.pid}`;
+const REPORTS = `${BUNDLES}/reports`;
 const TEST_TIMEOUT_MS = 30_000; // a shader takes seconds to compile on a software GPU
 const RUNNER_TIMEOUT_MS = 20 * 60_000;
 const LISTED_FAILURES = 20; // when a page does not even load, every test of it is missing
@@ -37,6 +39,9 @@ const CHECKS = [
   {name: 'lint', command: ['node_modules/eslint/bin/eslint.js', '.']},
   {name: 'build', command: ['build.mjs']},
 ];
+
+const grepArgs = grep => grep === undefined ? [] : ['--grep', grep];
+const bundleOf = file => nodeBundle(BUNDLES, file);
 
 /**
  * Runs a Node script. What it prints appears line by line behind its name; if `quiet`, only when it fails. Resolves to
@@ -106,48 +111,51 @@ async function prepareMachine(runners) {
   }
   const chrome = await findOrInstallChrome();
   if (chrome === undefined) {
-    console.log('No Chrome or Chromium here, and none could be installed: install one, or set CHROME_BIN to its path.');
-    process.exit(1);
+    throw new Error('No Chrome or Chromium here, and none could be installed: install one, or set CHROME_BIN.');
   }
   console.log(`browser ${chrome}`);
   return {chrome, dawnEnv: dawnNeedsBrowser ? swiftShaderEnv(chrome) : {}};
 }
 
 /** The tests that the files declare, found without running them: declarations never depend on the backend. */
-async function declaredTests(files, mochaArgs) {
-  const args = [...MOCHA, ...mochaArgs, '--dry-run', ...nodeFiles('cpu', files)];
-  const code = await runNode('count', args, {env: {REPORT_FILE: join(REPORTS, 'count.jsonl')}, quiet: true});
+async function declaredTests(files, {grep, seed}) {
+  const args = [...MOCHA, '--dry-run', ...grepArgs(grep), ...nodeFiles('cpu', files)];
+  const env = {SEED: seed, REPORT_FILE: join(REPORTS, 'count.jsonl')};
+  const code = await runNode('count', args, {env, quiet: true});
   const {results, complete} = readReport('count');
   if (code !== 0 || !complete) {
     throw new Error('the test files do not load');
   }
-  const sources = new Map(files.map(file => [resolve(nodeBundle(file)), file]));
+  const sources = new Map(files.map(file => [resolve(bundleOf(file)), file]));
   return results.map(({title, file}) => ({title, source: sources.get(file)}));
 }
 
 /** Mocha's arguments for these files; --file is loaded first, and in this order. */
 function nodeFiles(backend, files) {
-  const first = [...(backend === 'webgpu' ? ['dawn'] : []), 'backend'];
-  return [...first.flatMap(name => ['--file', nodeBundle(`test/support/${name}.ts`)]), ...files.map(nodeBundle)];
+  const first = [...(backend === 'webgpu' ? ['dawn'] : []), 'backend'].map(name => `test/support/${name}.ts`);
+  return [...first.flatMap(file => ['--file', bundleOf(file)]), ...files.map(bundleOf)];
 }
 
 async function runTests({name, place, backend}, files, {grep, seed, machine}) {
-  const env = {SEED: String(seed), REPORT_FILE: join(REPORTS, `${name}.jsonl`)};
+  const env = {SEED: seed, REPORT_FILE: join(REPORTS, `${name}.jsonl`)};
   if (place === 'browser') {
     const karma = ['node_modules/karma/bin/karma', 'start'];
-    return runNode(name, karma, {env: {...env, BACKEND: backend, GREP: grep ?? '', CHROME_BIN: machine.chrome}});
+    return runNode(name, karma, {
+      env: {...env, BUNDLES, BACKEND: backend, GREP: grep ?? '', CHROME_BIN: machine.chrome},
+    });
   }
   const dawnEnv = backend === 'webgpu' ? machine.dawnEnv : {};
-  const args = [...MOCHA, ...(grep ? ['--grep', grep] : []), ...nodeFiles(backend, files)];
+  const args = [...MOCHA, ...grepArgs(grep), ...nodeFiles(backend, files)];
   return runNode(name, args, {env: {...env, TEST_BACKEND: backend, ...dawnEnv}});
 }
 
 /** What became of a runner's tests; `failures` is in words. */
 function judge({name}, exit, declared) {
   const {results, complete} = readReport(name);
-  const failures = results.filter(({state}) => state === 'failed').map(({title, error}) => `${title}: ${error.trim().split('\n')[0]}`);
-  const passed = results.filter(({state}) => state === 'passed').length;
-  const skipped = results.filter(({state}) => state === 'skipped').map(({title}) => title);
+  const are = wanted => results.filter(({state}) => state === wanted);
+  const failures = are('failed').map(({title, error}) => `${title}: ${error.trim().split('\n')[0]}`);
+  const passed = are('passed').length;
+  const skipped = are('skipped').map(({title}) => title);
 
   const missing = declared.map(({title}) => title);
   for (const {title} of results) {
@@ -188,11 +196,10 @@ async function main() {
   const files = testFiles().filter(file => positionals.length === 0 || positionals.some(part => file.includes(part)));
   const filtered = options.grep !== undefined || positionals.length > 0;
 
-  const seed = process.env.SEED ?? Math.floor(Math.random() * 2 ** 31);
+  const seed = process.env.SEED ?? String(Math.floor(Math.random() * 2 ** 31));
   console.log(`seed ${seed}`);
   const machine = await prepareMachine(runners);
 
-  rmSync(REPORTS, {recursive: true, force: true});
   const verdicts = await twoAtATime(checks.map(({name, command}) => async () => {
     const exit = await runNode(name, command);
     console.log(`${name} | ${exit === 0 ? 'ok' : `failed (${exit})`}`);
@@ -200,8 +207,8 @@ async function main() {
   }));
 
   if (runners.length > 0) {
-    await bundleTests(runners, files);
-    const declared = await declaredTests(files, options.grep ? ['--grep', options.grep] : []);
+    await bundleTests(BUNDLES, runners, files);
+    const declared = await declaredTests(files, {grep: options.grep, seed});
     if (filtered && declared.length === 0) {
       throw new Error('no test matches');
     }
@@ -245,4 +252,6 @@ try {
   console.log(error.message);
   console.log('0 passed, 1 failed');
   process.exitCode = 1;
+} finally {
+  rmSync(BUNDLES, {recursive: true, force: true});
 }

@@ -49,7 +49,7 @@ export function watchDevice(device: GPUDevice): void {
     return;
   }
   watchedDevices.add(device);
-  device.addEventListener('uncapturederror', event => gpuErrors.push((event as GPUUncapturedErrorEvent).error.message));
+  device.addEventListener('uncapturederror', ({error}) => gpuErrors.push(error.message));
   void device.lost.then(({reason, message}) => {
     watchedDevices.delete(device);
     if (reason !== 'destroyed') {
@@ -69,6 +69,8 @@ async function settleGpu(): Promise<void> {
     backend.submitQueue();
   }
   await Promise.all([...watchedDevices].map(device => device.queue.onSubmittedWorkDone()));
+  // Chromium dispatches error events as tasks of their own, behind the one that resolves this promise.
+  await new Promise(resolve => setTimeout(resolve));
 }
 
 function tensorsAlive(): {tensors: number; buffers: number} {
@@ -88,7 +90,7 @@ function leakSince(before: ReturnType<typeof tensorsAlive>): string | undefined 
 function throwGpuErrors(cause?: unknown): void {
   if (gpuErrors.length > 0) {
     const thrown = cause instanceof Error ? `\nand the test threw: ${cause.message}` : '';
-    throw new Error(`the GPU reported:\n${gpuErrors.splice(0).join('\n')}${thrown}`, {cause});
+    throw new Error(`the GPU reported: ${gpuErrors.splice(0).join('\n')}${thrown}`, {cause});
   }
 }
 

@@ -6,12 +6,18 @@
  */
 import {appendFileSync, mkdirSync, writeFileSync} from 'node:fs';
 import {dirname} from 'node:path';
+import Mocha from 'mocha';
+
+/** What an assertion compared, as a diff; '' if there is nothing to show. The two values are strings already. */
+export function difference({showDiff, actual, expected} = {}) {
+  return showDiff ? `\n${Mocha.reporters.Base.generateDiff(actual, expected)}` : '';
+}
 
 export class Report {
   #file = process.env.REPORT_FILE;
   #suite;
   #counts = {};
-  #started = 0;
+  #ms = 0;
 
   constructor() {
     if (this.#file) {
@@ -20,16 +26,17 @@ export class Report {
     }
   }
 
-  /** @param {{titles: string[], state: 'passed' | 'failed' | 'skipped', file?: string, error?: string}} result */
+  /** `state` is 'passed', 'failed' (then there is `error`) or 'skipped'. */
   add(result) {
-    const {titles, state, error} = result;
+    const {titles, state, ms = 0, error} = result;
     if (this.#suite !== titles[0]) {
       this.#closeSuite();
       this.#suite = titles[0];
       this.#counts = {passed: 0, failed: 0, skipped: 0};
-      this.#started = performance.now();
+      this.#ms = 0;
     }
     this.#counts[state]++;
+    this.#ms += ms;
     if (state === 'failed') {
       console.log(`FAILED ${titles.join(' › ')}\n${error.trimEnd().replace(/^/gm, '    ')}`);
     }
@@ -45,9 +52,9 @@ export class Report {
     if (this.#suite === undefined) {
       return;
     }
-    const seconds = ((performance.now() - this.#started) / 1000).toFixed(1);
-    const counts = Object.entries(this.#counts).filter(([, count]) => count > 0);
-    console.log(`${this.#suite}: ${counts.map(([state, count]) => `${count} ${state}`).join(', ')} (${seconds} s)`);
+    const counts = Object.entries(this.#counts).filter(([, count]) => count > 0)
+      .map(([state, count]) => `${count} ${state}`);
+    console.log(`${this.#suite}: ${counts.join(', ')} (${(this.#ms / 1000).toFixed(1)} s)`);
     this.#suite = undefined;
   }
 

@@ -34,7 +34,10 @@ export function runsIn(runner, path) {
   return place === runner.place && backend === runner.backend;
 }
 
-/** Where the one bundle of a karma runner lies. */
-export function browserBundle(runner) {
-  return `build/test/browser/${runner.name}.js`;
+/** Where bundles made by hand lie. `npm test` has a folder of its own each time, so that two can run at once. */
+export const BUNDLES = 'build/test';
+
+/** Where the one bundle of a karma runner lies, in the folder of all bundles. */
+export function browserBundle(bundles, runner) {
+  return `${bundles}/browser/${runner.name}.js`;
 }
