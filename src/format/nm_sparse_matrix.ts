@@ -44,7 +44,8 @@ export class NMSparseMatrix {
   constructor({values, indices, pattern, shape, dtype = 'float32'}: NMSparseMatrixParts) {
     this.pattern = parsePattern(pattern);
     if (!Array.isArray(shape) || shape.length !== 2 || !shape.every(size => Number.isInteger(size) && size >= 1)) {
-      throw new Error(`NMSparseMatrix: shape is ${JSON.stringify(shape)}; give [k, n], two whole numbers of at least 1.`);
+      throw new Error(
+          `NMSparseMatrix: shape is ${JSON.stringify(shape)}; give [k, n], two whole numbers of at least 1.`);
     }
     if (dtype !== 'float32' && dtype !== 'float16') {
       throw new Error(`NMSparseMatrix: dtype is '${String(dtype)}'; give 'float32' or 'float16'.`);
@@ -61,8 +62,8 @@ export class NMSparseMatrix {
       if (tensor?.dtype !== wantedDtype || tensor.shape.length !== 2 || tensor.shape[0] !== wanted[0] ||
           tensor.shape[1] !== wanted[1]) {
         const got = tensor ? `${tensor.dtype} [${tensor.shape}]` : String(tensor);
-        throw new Error(`NMSparseMatrix: ${name} is ${got}; a ${formatPattern(parsePattern(pattern))} matrix of shape ` +
-            `[${shape}] stored as ${dtype} has ${name} ${wantedDtype} [${wanted}].`);
+        throw new Error(`NMSparseMatrix: ${name} is ${got}; a ${formatPattern(parsePattern(pattern))} matrix of ` +
+            `shape [${shape}] stored as ${dtype} has ${name} ${wantedDtype} [${wanted}].`);
       }
     }
   }

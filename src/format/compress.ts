@@ -1,0 +1,363 @@
+/**
+ * Dense W → N:M. For every window of M rows and every group of L columns, N rows are chosen: those a mask keeps, or,
+ * without a mask, those of the largest L2 norm over the group's columns. The chosen rows' values close ranks into
+ * `values`, and where in the window they stood goes into `offsets`.
+ *
+ * Both ways of choosing are one: every row gets a score (its energy, or 1 if the mask keeps it and 0 if not), the N
+ * largest scores win and ties go to the lowest row. A mask that keeps fewer rows than N is thereby filled up with the
+ * lowest rows it drops, whose values are then stored as 0.
+ *
+ * Two things make it fast. W is walked in blocks, one window deep and as many groups wide as keep the scores in a
+ * core's near cache, so W is read once, and in whole cache lines, although the scores are wanted by column. And the
+ * N-th largest score is found by quickselect, linear in M where sorting or comparing all pairs is not: at 128:256 that
+ * is the difference between a fraction of a second and several. The work comes as a generator (see in_turns.ts), so
+ * that a page stays responsive.
+ */
+import {tensor2d, type Tensor2D} from '@tensorflow/tfjs-core';
+import {inOneGo, inTurns, type Work} from './in_turns.js';
+import {NMSparseMatrix, partShapes, type StorageDtype} from './nm_sparse_matrix.js';
+import {halfWordsPerRow, indexWordsPerGroup, MAX_HALF, packHalves, packIndices} from './pack.js';
+import {formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from './pattern.js';
+import {describe, readWeights} from './weights.js';
+
+export interface CompressOptions {
+  /** '8:32v32', '2:4' or `{n, m, vectorLength?}`. */
+  pattern: PatternLike;
+  /**
+   * [k, n], bool, int32 or float32: non-zero keeps a weight. It must fit the pattern: within a window all columns of a
+   * group keep the same rows, at most N. Without a mask the rows of largest L2 norm are kept.
+   */
+  mask?: Tensor2D;
+  /** How to store the kept values; 'float32' if left out. */
+  dtype?: StorageDtype;
+  /** Called now and then with the fraction done, at the end with 1. */
+  onProgress?: (fraction: number) => void;
+}
+
+/** A compressed matrix on plain arrays; the offsets are not packed yet. */
+export interface CompressedValues {
+  /** [w, n] row-major. */
+  values: Float32Array;
+  /** [groups, w] row-major: each kept row's offset inside its window, ascending inside a window. */
+  offsets: Uint8Array;
+}
+
+/** Scores held at once, 64 KB of them: they stay in a core's near cache. */
+const BLOCK_SCORES = 8192;
+
+/** Values looked at between two yields, where the work per value is slight. */
+const CHUNK = 1 << 16;
+
+/** From here on a magnitude rounds to infinity in float16: MAX_HALF plus half a step. */
+const HALF_OVERFLOW = 65520;
+
+/**
+ * Compresses a dense weight matrix. Reads W (and the mask) with `await data()`; the matrix' tensors are new and belong
+ * to the caller, and W is not disposed. A long compression lets the event loop run about every 50 ms.
+ *
+ * ```ts
+ * const matrix = await compress(W, {pattern: '8:32v32', dtype: 'float16'});
+ * const y = nmSparseMatMul(x, matrix);
+ * matrix.dispose();
+ * ```
+ *
+ * @param W float32 [k, n], all values finite.
+ * @returns the matrix; decompressed, it is W where a weight was kept (rounded to float16 if so stored) and 0 elsewhere.
+ * @throws Error (as a rejection) if W, the pattern, the mask's shape or the dtype is wrong; if W holds a NaN or an
+ *     infinity; if the mask does not fit the pattern; if a kept value is too large for float16.
+ */
+export async function compress(
+    W: Tensor2D,
+    {pattern: patternLike, mask, dtype = 'float32', onProgress}: CompressOptions): Promise<NMSparseMatrix> {
+  const pattern = parsePattern(patternLike);
+  if (dtype !== 'float32' && dtype !== 'float16') {
+    throw new Error(`compress: dtype is '${String(dtype)}'; give 'float32' or 'float16'.`);
+  }
+  // Looked at before W is read, so that a wrong call costs nothing.
+  if (mask !== undefined && W?.shape && (mask?.shape?.length !== 2 || mask.shape[0] !== W.shape[0] ||
+      mask.shape[1] !== W.shape[1] || !['bool', 'int32', 'float32'].includes(mask.dtype))) {
+    throw new Error(`compress: mask is ${describe(mask)}; give a bool, int32 or float32 tensor of W's shape, ` +
+        `[${W.shape}], or leave it out to keep the largest weights.`);
+  }
+  const w = await readWeights('compress', W);
+  const keep = mask && await readMask(mask);
+  const shape: [number, number] = [W.shape[0], W.shape[1]];
+  const [k, n] = shape;
+
+  function* work(): Work<{values: Float32Array | Int32Array; indices: Int32Array}> {
+    yield* refuseNonFinite(w, shape);
+    const {values, offsets} = yield* compressing(w, shape, pattern, keep);
+    return {
+      values: dtype === 'float16' ? yield* packingHalves(values, offsets, shape, pattern) : values,
+      indices: yield* packingIndices(offsets, shape, pattern),
+    };
+  }
+
+  const keptRows = keptRowCount(k, pattern);
+  const total = 2 * k * n + (dtype === 'float16' ? keptRows * n : 0) + groupCount(n, pattern) * keptRows;
+  const {values, indices} = await inTurns(work(), total, onProgress);
+  const shapes = partShapes(shape, pattern, dtype);
+  return new NMSparseMatrix({
+    values: tensor2d(values, shapes.values, dtype === 'float16' ? 'int32' : 'float32'),
+    indices: tensor2d(indices, shapes.indices, 'int32'),
+    pattern,
+    shape,
+    dtype,
+  });
+}
+
+/**
+ * {@link compress} on plain arrays and in one go.
+ * @param w [k, n] row-major, all values finite.
+ * @param mask [k, n] row-major, non-zero keeps.
+ * @throws Error if the mask does not fit the pattern.
+ */
+export function compressValues(
+    w: Float32Array, shape: [number, number], pattern: NMPattern, mask?: Uint8Array): CompressedValues {
+  return inOneGo(compressing(w, shape, pattern, mask));
+}
+
+/**
+ * The dense matrix again, 0 where nothing was kept.
+ * @param values [w, n] row-major.
+ * @param keptRows [groups, w] row-major: the row of W that each kept row stands for, from `keptRowIndices`.
+ * @param shape [k, n].
+ * @returns [k, n] row-major.
+ */
+export function decompressValues(
+    values: Float32Array, keptRows: Int32Array, [k, n]: [number, number], pattern: NMPattern): Float32Array {
+  const w = new Float32Array(k * n);
+  const {vectorLength} = pattern;
+  const kept = keptRowCount(k, pattern);
+  for (let j = 0; j < kept; ++j) {
+    for (let group = 0, col = 0; col < n; ++group) {
+      const row = keptRows[group * kept + j];
+      for (const end = Math.min(col + vectorLength, n); col < end; ++col) {
+        w[row * n + col] = values[j * n + col];
+      }
+    }
+  }
+  return w;
+}
+
+/** One window of rows and some groups of columns: what is scored, chosen from and stored in one step. */
+interface Block {
+  topRow: number;
+  rows: number;
+  firstGroup: number;
+  groups: number;
+  /** [groups, rows] row-major. */
+  scores: Float64Array;
+}
+
+function* compressing(
+    w: Float32Array, [k, n]: [number, number], pattern: NMPattern, mask?: Uint8Array): Work<CompressedValues> {
+  const keptRows = keptRowCount(k, pattern);
+  const groups = groupCount(n, pattern);
+  const values = new Float32Array(keptRows * n);
+  const offsets = new Uint8Array(groups * keptRows);
+  const scores = new Float64Array(Math.max(BLOCK_SCORES, pattern.m));
+  const blockGroups = Math.floor(scores.length / pattern.m);
+  for (let topRow = 0, firstKept = 0; topRow < k; topRow += pattern.m, firstKept += pattern.n) {
+    const rows = Math.min(pattern.m, k - topRow);
+    for (let firstGroup = 0; firstGroup < groups; firstGroup += blockGroups) {
+      const block = {topRow, rows, firstGroup, groups: Math.min(blockGroups, groups - firstGroup), scores};
+      if (mask) {
+        scoreByMask(block, mask, n, pattern);
+      } else {
+        scoreByEnergy(block, w, n, pattern);
+      }
+      chooseRows(block, offsets, firstKept, keptRows, pattern);
+      storeValues(block, offsets, firstKept, keptRows, w, mask, n, pattern, values);
+      const endCol = Math.min((firstGroup + block.groups) * pattern.vectorLength, n);
+      yield rows * (endCol - firstGroup * pattern.vectorLength);
+    }
+  }
+  return {values, offsets};
+}
+
+/** A row's score is its sum of squares over the group: in float64 no square of a float32 over- or underflows. */
+function scoreByEnergy(block: Block, w: Float32Array, n: number, {vectorLength}: NMPattern): void {
+  const {topRow, rows, firstGroup, groups, scores} = block;
+  for (let r = 0; r < rows; ++r) {
+    const at = (topRow + r) * n;
+    for (let g = 0, col = firstGroup * vectorLength; g < groups; ++g) {
+      let energy = 0;
+      for (const end = Math.min(col + vectorLength, n); col < end; ++col) {
+        energy += w[at + col] * w[at + col];
+      }
+      scores[g * rows + r] = energy;
+    }
+  }
+}
+
+/** A row's score is 1 if the mask keeps it, else 0. Refuses a mask that does not fit the pattern. */
+function scoreByMask(block: Block, mask: Uint8Array, n: number, pattern: NMPattern): void {
+  const {topRow, rows, firstGroup, groups, scores} = block;
+  const {vectorLength, m} = pattern;
+  for (let g = 0; g < groups; ++g) {
+    const firstCol = (firstGroup + g) * vectorLength;
+    const endCol = Math.min(firstCol + vectorLength, n);
+    let kept = 0;
+    for (let r = 0; r < rows; ++r) {
+      const at = (topRow + r) * n;
+      const keeps = mask[at + firstCol] !== 0;
+      for (let col = firstCol + 1; col < endCol; ++col) {
+        if ((mask[at + col] !== 0) !== keeps) {
+          refuse(g, `keeps row ${topRow + r} in column ${keeps ? firstCol : col} and not in column ` +
+              `${keeps ? col : firstCol}; a group's columns must keep the same rows`);
+        }
+      }
+      scores[g * rows + r] = keeps ? 1 : 0;
+      kept += scores[g * rows + r];
+    }
+    if (kept > pattern.n) {
+      refuse(g, `keeps ${kept} rows; a window may keep at most ${pattern.n}`);
+    }
+  }
+
+  function refuse(g: number, why: string): never {
+    const group = firstGroup + g;
+    throw new Error(`compress: mask is not ${formatPattern(pattern)}: in window ${topRow / m} (rows ${topRow} to ` +
+        `${topRow + rows - 1}), group ${group} (columns ${group * vectorLength} to ` +
+        `${Math.min((group + 1) * vectorLength, n) - 1}) it ${why}. Make the mask for this pattern, or leave it out.`);
+  }
+}
+
+/** Writes the offsets of each group's N best rows, ascending; of equal rows the lowest goes first. */
+function chooseRows(
+    block: Block, offsets: Uint8Array, firstKept: number, keptRows: number, pattern: NMPattern): void {
+  const {rows, firstGroup, groups, scores} = block;
+  const keep = Math.min(pattern.n, rows);
+  const scratch = new Float64Array(rows);
+  for (let g = 0; g < groups; ++g) {
+    for (let r = 0; r < rows; ++r) {
+      scratch[r] = scores[g * rows + r];
+    }
+    const least = nthLargest(scratch, keep);
+    let ties = keep;  // of the rows that just make it, how many do
+    for (let i = 0; i < keep; ++i) {
+      ties -= scratch[i] > least ? 1 : 0;
+    }
+    let to = (firstGroup + g) * keptRows + firstKept;
+    for (let r = 0; r < rows; ++r) {
+      const score = scores[g * rows + r];
+      if (score > least || (score === least && ties-- > 0)) {
+        offsets[to++] = r;
+      }
+    }
+  }
+}
+
+/** The nth largest value, counted from 1, by Hoare's quickselect. Reorders the values: the n largest lead. */
+function nthLargest(values: Float64Array, nth: number): number {
+  const wanted = nth - 1;
+  let low = 0;
+  let high = values.length - 1;
+  while (low < high) {
+    const pivot = values[(low + high) >> 1];
+    let i = low;
+    let j = high;
+    while (i <= j) {
+      while (values[i] > pivot) {
+        ++i;
+      }
+      while (values[j] < pivot) {
+        --j;
+      }
+      if (i <= j) {
+        const value = values[i];
+        values[i++] = values[j];
+        values[j--] = value;
+      }
+    }
+    if (wanted <= j) {
+      high = j;
+    } else if (wanted >= i) {
+      low = i;
+    } else {
+      break;
+    }
+  }
+  return values[wanted];
+}
+
+/** Copies the chosen rows' values; 0 for a row that the mask drops and that was chosen to fill up. */
+function storeValues(
+    block: Block, offsets: Uint8Array, firstKept: number, keptRows: number, w: Float32Array,
+    mask: Uint8Array | undefined, n: number, {n: perWindow, vectorLength}: NMPattern, values: Float32Array): void {
+  const {topRow, rows, firstGroup, groups} = block;
+  const keep = Math.min(perWindow, rows);
+  for (let j = firstKept; j < firstKept + keep; ++j) {
+    for (let group = firstGroup, col = firstGroup * vectorLength; group < firstGroup + groups; ++group) {
+      const at = (topRow + offsets[group * keptRows + j]) * n;
+      for (const end = Math.min(col + vectorLength, n); col < end; ++col) {
+        values[j * n + col] = mask && mask[at + col] === 0 ? 0 : w[at + col];
+      }
+    }
+  }
+}
+
+async function readMask(mask: Tensor2D): Promise<Uint8Array> {
+  const data = await mask.data();
+  if (data instanceof Uint8Array) {
+    return data;
+  }
+  const keep = new Uint8Array(data.length);
+  for (let i = 0; i < keep.length; ++i) {
+    keep[i] = data[i] !== 0 ? 1 : 0;
+  }
+  return keep;
+}
+
+function* refuseNonFinite(w: Float32Array, [, n]: [number, number]): Work<void> {
+  for (let start = 0; start < w.length; start += CHUNK) {
+    const end = Math.min(start + CHUNK, w.length);
+    for (let i = start; i < end; ++i) {
+      if (!Number.isFinite(w[i])) {
+        throw new Error(`compress: W has ${w[i]} at [${Math.floor(i / n)}, ${i % n}]; every weight must be finite.`);
+      }
+    }
+    yield end - start;
+  }
+}
+
+/** {@link packHalves}, some rows at a time, refusing values that would become infinite. */
+function* packingHalves(
+    values: Float32Array, offsets: Uint8Array, [k, n]: [number, number], pattern: NMPattern): Work<Int32Array> {
+  const keptRows = keptRowCount(k, pattern);
+  const wordsPerRow = halfWordsPerRow(n);
+  const words = new Int32Array(keptRows * wordsPerRow);
+  const rowsPerChunk = Math.ceil(CHUNK / n);
+  for (let start = 0; start < keptRows; start += rowsPerChunk) {
+    const end = Math.min(start + rowsPerChunk, keptRows);
+    for (let i = start * n; i < end * n; ++i) {
+      if (Math.abs(values[i]) >= HALF_OVERFLOW) {
+        const [j, col] = [Math.floor(i / n), i % n];
+        const offset = offsets[Math.floor(col / pattern.vectorLength) * keptRows + j];
+        const row = Math.floor(j / pattern.n) * pattern.m + offset;
+        throw new Error(`compress: dtype 'float16' holds magnitudes up to ${MAX_HALF}, but W has ${values[i]} at ` +
+            `[${row}, ${col}]; use dtype 'float32'.`);
+      }
+    }
+    words.set(packHalves(values.subarray(start * n, end * n), end - start, n), start * wordsPerRow);
+    yield (end - start) * n;
+  }
+  return words;
+}
+
+/** {@link packIndices}, some groups at a time. */
+function* packingIndices(offsets: Uint8Array, [k, n]: [number, number], pattern: NMPattern): Work<Int32Array> {
+  const keptRows = keptRowCount(k, pattern);
+  const groups = groupCount(n, pattern);
+  const wordsPerGroup = indexWordsPerGroup(keptRows, pattern);
+  const words = new Int32Array(groups * wordsPerGroup);
+  const groupsPerChunk = Math.ceil(CHUNK / keptRows);
+  for (let start = 0; start < groups; start += groupsPerChunk) {
+    const end = Math.min(start + groupsPerChunk, groups);
+    const chunk = offsets.subarray(start * keptRows, end * keptRows);
+    words.set(packIndices(chunk, end - start, keptRows, pattern), start * wordsPerGroup);
+    yield chunk.length;
+  }
+  return words;
+}
