@@ -1,0 +1,47 @@
+/**
+ * Checks packed offsets that came from outside: a file, another implementation. A kernel trusts its offsets (a wrong
+ * one reads past the window, and on a GPU nothing would say so), so data from outside is looked at once, before it
+ * becomes a matrix, and refused whole. Everything docs/format.md demands of `indices` is checked, padding bits too:
+ * they carry no meaning, but where they are not zero the words are not what the reader takes them for.
+ */
+import {indexBits, indexWordsPerGroup, unpackIndices} from './pack.js';
+import {formatPattern, groupCount, keptRowCount, type NMPattern} from './pattern.js';
+
+/**
+ * Refuses offsets that no matrix of this shape and pattern can have.
+ * @param words the packed offsets, [groups, words per group] row-major.
+ * @param shape [k, n] of the dense matrix.
+ * @throws Error if there are too few or too many words, an offset lies outside its (maybe short) window, the offsets of
+ *     a window do not strictly ascend, or a padding bit is set.
+ */
+export function checkIndices(words: Int32Array, [k, n]: [number, number], pattern: NMPattern): void {
+  const keptRows = keptRowCount(k, pattern);
+  const groups = groupCount(n, pattern);
+  const wordsPerGroup = indexWordsPerGroup(keptRows, pattern);
+  const refuse = (why: string): never => {
+    throw new Error(`checkIndices: indices of a ${formatPattern(pattern)} matrix of shape [${k},${n}] ${why}. ` +
+        'The data is corrupt or belongs to another shape or pattern.');
+  };
+  if (words.length !== groups * wordsPerGroup) {
+    refuse(`have ${words.length} words; there must be ${groups * wordsPerGroup}`);
+  }
+  const usedBits = (keptRows * indexBits(pattern)) % 32;  // of a group's last word; 0 means all
+  for (let group = 0; group < groups; ++group) {
+    const groupWords = words.subarray(group * wordsPerGroup, (group + 1) * wordsPerGroup);
+    if (usedBits && groupWords[wordsPerGroup - 1] >>> usedBits) {
+      refuse(`have non-zero padding bits at the end of group ${group}`);
+    }
+    const offsets = unpackIndices(groupWords, 1, keptRows, pattern);
+    for (let j = 0; j < keptRows; ++j) {
+      const window = Math.floor(j / pattern.n);
+      const rows = Math.min(pattern.m, k - window * pattern.m);
+      if (offsets[j] >= rows) {
+        refuse(`have offset ${offsets[j]} in group ${group}, window ${window}, which has ${rows} rows`);
+      }
+      if (j % pattern.n && offsets[j] <= offsets[j - 1]) {
+        refuse(`have offset ${offsets[j]} after ${offsets[j - 1]} in group ${group}, window ${window}; ` +
+            'they must ascend');
+      }
+    }
+  }
+}
