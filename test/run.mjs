@@ -43,6 +43,8 @@ const CHECKS = [
 const grepArgs = grep => grep === undefined ? [] : ['--grep', grep];
 const bundleOf = file => nodeBundle(BUNDLES, file);
 
+const running = new Set();
+
 /**
  * Runs a Node script. What it prints appears line by line behind its name; if `quiet`, only when it fails. Resolves to
  * its exit code, or the signal that ended it.
@@ -53,6 +55,7 @@ function runNode(name, args, {env, quiet = false} = {}) {
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: RUNNER_TIMEOUT_MS,
   });
+  running.add(child);
   const held = [];
   const print = line => console.log(`${name} | ${line}`);
   for (const stream of [child.stdout, child.stderr]) {
@@ -61,6 +64,7 @@ function runNode(name, args, {env, quiet = false} = {}) {
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code, signal) => {
+      running.delete(child);
       if (code !== 0) {
         held.forEach(print);
       }
@@ -246,6 +250,18 @@ function sumUp(verdicts, seed) {
   return failed === 0;
 }
 
+function cleanUp() {
+  running.forEach(child => child.kill());
+  rmSync(BUNDLES, {recursive: true, force: true});
+}
+
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, () => {
+    cleanUp();
+    process.exit(1);
+  });
+}
+
 try {
   process.exitCode = await main() ? 0 : 1;
 } catch (error) {
@@ -253,5 +269,5 @@ try {
   console.log('0 passed, 1 failed');
   process.exitCode = 1;
 } finally {
-  rmSync(BUNDLES, {recursive: true, force: true});
+  cleanUp();
 }

@@ -6,7 +6,7 @@ import {spawnSync} from 'node:child_process';
 import {accessSync, constants, existsSync, realpathSync} from 'node:fs';
 import {delimiter, dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {getInstalledBrowsers} from '@puppeteer/browsers';
+import {Browser, detectBrowserPlatform, getInstalledBrowsers, install, resolveBuildId} from '@puppeteer/browsers';
 
 /** Where a browser that no package manager installed is kept; git ignores it. */
 const CACHE = fileURLToPath(new URL('../../.cache', import.meta.url));
@@ -52,18 +52,27 @@ function installFromDebian() {
   if (!existsSync('/etc/debian_version')) {
     return false;
   }
-  const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
-  return runVisibly(...sudo, 'apt-get', 'update') && runVisibly(...sudo, 'apt-get', 'install', '-y', 'chromium');
+  const aptGet = process.getuid?.() === 0 ? ['apt-get'] : ['sudo', '-n', 'apt-get'];
+  return runVisibly(...aptGet, 'update') &&
+    runVisibly(...aptGet, 'install', '-y', '--no-install-recommends', 'chromium');
 }
 
-function installFromGoogle() {
-  return runVisibly('npx', '@puppeteer/browsers', 'install', 'chrome@stable', '--path', CACHE);
+async function installFromGoogle() {
+  try {
+    const buildId = await resolveBuildId(Browser.CHROME, detectBrowserPlatform(), 'stable');
+    console.log(`fetching Chrome ${buildId} into ${CACHE}`);
+    await install({browser: Browser.CHROME, buildId, cacheDir: CACHE, downloadProgressCallback: 'default'});
+    return true;
+  } catch (error) {
+    console.log(`Chrome could not be fetched: ${error.message}`);
+    return false;
+  }
 }
 
 /** The path of a Chrome or Chromium, which is fetched first if need be; undefined if that fails too. */
 export async function findOrInstallChrome() {
-  for (const install of [() => true, installFromDebian, installFromGoogle]) {
-    const chrome = install() && await findChrome();
+  for (const provide of [() => true, installFromDebian, installFromGoogle]) {
+    const chrome = await provide() && await findChrome();
     if (chrome) {
       return chrome;
     }
