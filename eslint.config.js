@@ -62,6 +62,8 @@ const roomRules = ROOMS.map(room => ({
   },
 }));
 
+const readonly = names => Object.fromEntries(names.map(name => [name, 'readonly']));
+const PAGE_GLOBALS = ['document', 'fetch', 'location', 'navigator', 'nmSparse', 'tf', 'window'];
 const NODE_GLOBALS = ['Buffer', 'URL', 'clearTimeout', 'console', 'performance', 'process', 'setTimeout'];
 
 export default defineConfig(
@@ -81,7 +83,11 @@ export default defineConfig(
   },
   {
     files: ['**/*.js', '**/*.mjs'],
-    languageOptions: {globals: Object.fromEntries(NODE_GLOBALS.map(name => [name, 'readonly']))},
+    languageOptions: {globals: readonly(NODE_GLOBALS)},
+  },
+  {
+    files: ['examples/**/*.js', 'examples/**/*.mjs'], // some run in a page, some in Node
+    languageOptions: {globals: readonly(PAGE_GLOBALS)},
   },
   {
     files: ['**/*.ts'],
