@@ -1,0 +1,100 @@
+/**
+ * The kernels for every backend that has none of its own (tfjs-node's 'tensorflow', 'webgl', 'wasm', whatever comes),
+ * made of public tfjs ops: W is rebuilt by one batched gather and multiplied densely. No faster than dense, but right
+ * everywhere, and the download and the weights in memory stay small.
+ *
+ * Packed words never touch the device: 'webgl' keeps int32 in float textures, which round above 2^24. They are decoded
+ * on the CPU, once for each tensor, and remembered for as long as its data lives.
+ */
+import {add, gather, matMul, pad, reshape, slice, tensor2d, tidy, transpose, type KernelBackend, type KernelConfig, type KernelFunc, type Tensor, type Tensor2D, type Tensor3D, type TensorInfo} from '@tensorflow/tfjs-core';
+import {keptRowIndices, unpackHalves} from '../../src/format/pack.js';
+import {groupCount, keptRowCount} from '../../src/format/pattern.js';
+import {fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatrixAttrs} from '../contract.js';
+import {applyActivation} from './activation.js';
+
+type Args = Parameters<KernelFunc>[0];
+
+/** What was decoded from the words of a tensor, by its data. */
+const decoded = new WeakMap<object, Float32Array | Int32Array>();
+
+function decode<T extends Float32Array | Int32Array>(
+    backend: unknown, {dataId}: TensorInfo, how: (words: Int32Array) => T): T {
+  let result = decoded.get(dataId) as T | undefined;
+  if (!result) {
+    result = how((backend as KernelBackend).readSync(dataId) as Int32Array);
+    decoded.set(dataId, result);
+  }
+  return result;
+}
+
+/** Rows of W by group and kept row, [groups, w]. */
+function keptRowsOf(backend: unknown, indices: TensorInfo, {shape, pattern}: MatrixAttrs): Int32Array {
+  return decode(backend, indices, words => keptRowIndices(words, shape, pattern));
+}
+
+/** Columns, padded to whole groups, apart by group: [rows, n] → [groups, rows, vectorLength]. */
+function splitGroups(matrix: Tensor2D, {shape: [, n], pattern}: MatrixAttrs): Tensor3D {
+  const groups = groupCount(n, pattern);
+  const padded = pad(matrix, [[0, 0], [0, groups * pattern.vectorLength - n]]);
+  return transpose(reshape(padded, [matrix.shape[0], groups, pattern.vectorLength]), [1, 0, 2]) as Tensor3D;
+}
+
+/** The inverse of {@link splitGroups}. */
+function joinGroups(grouped: Tensor3D, {shape: [, n]}: MatrixAttrs): Tensor2D {
+  const [groups, rows, vectorLength] = grouped.shape;
+  const joined = reshape(transpose(grouped, [1, 0, 2]), [rows, groups * vectorLength]) as Tensor2D;
+  return slice(joined, [0, 0], [rows, n]);
+}
+
+function decompress(backend: unknown, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs): Tensor2D {
+  const {shape: [k, n], pattern, dtype} = matrix;
+  const keptRows = keptRowCount(k, pattern);
+  const groups = groupCount(n, pattern);
+  const kept = dtype === 'float16' ?
+    tensor2d(decode(backend, values, words => unpackHalves(words, keptRows, n)), [keptRows, n]) :
+    values as Tensor2D;
+  // For each row of W the kept row that holds it, or the row of zeros added at the end.
+  const rowIds = keptRowsOf(backend, indices, matrix);
+  const source = new Int32Array(groups * k).fill(keptRows);
+  rowIds.forEach((row, i) => {
+    source[Math.floor(i / keptRows) * k + row] = i % keptRows;
+  });
+  const withZeros = pad(kept, [[0, 1], [0, 0]]);
+  return joinGroups(gather(splitGroups(withZeros, matrix), tensor2d(source, [groups, k], 'int32'), 1, 1), matrix);
+}
+
+/** A kernel gets TensorInfos; public ops want tensors, which is what every caller passes. */
+function nmSparseMatMul({inputs, attrs, backend}: Args): TensorInfo {
+  const matrix = fromAttrs<MatMulAttrs>(attrs);
+  const {x, values, indices, bias, preluActivationWeights} = inputs as Record<string, Tensor | undefined>;
+  return tidy(() => {
+    const product = matMul(x as Tensor2D, decompress(backend, values as Tensor, indices as Tensor, matrix));
+    const sum = bias ? add(product, bias) : product;
+    return applyActivation(sum, {...matrix, preluActivationWeights});
+  });
+}
+
+function nmDecompress({inputs, attrs, backend}: Args): TensorInfo {
+  const {values, indices} = inputs as {values: TensorInfo; indices: TensorInfo};
+  return tidy(() => decompress(backend, values, indices, fromAttrs<MatrixAttrs>(attrs)));
+}
+
+function nmGatherKept({inputs, attrs, backend}: Args): TensorInfo {
+  const {dense, indices} = inputs as {dense: TensorInfo; indices: TensorInfo};
+  const matrix = fromAttrs<MatrixAttrs>(attrs);
+  const {shape: [k, n], pattern} = matrix;
+  return tidy(() => {
+    const rowIds = tensor2d(
+      keptRowsOf(backend, indices, matrix), [groupCount(n, pattern), keptRowCount(k, pattern)], 'int32');
+    return joinGroups(gather(splitGroups(dense as Tensor2D, matrix), rowIds, 1, 1), matrix);
+  });
+}
+
+/** The composite kernels for one backend. */
+export function compositeKernels(backendName: string): KernelConfig[] {
+  return [
+    {kernelName: NM_SPARSE_MAT_MUL, backendName, kernelFunc: nmSparseMatMul},
+    {kernelName: NM_DECOMPRESS, backendName, kernelFunc: nmDecompress},
+    {kernelName: NM_GATHER_KEPT, backendName, kernelFunc: nmGatherKept},
+  ];
+}

@@ -1,0 +1,65 @@
+/**
+ * How shaders read a compressed matrix: WGSL functions over the bindings `values` and `indices`. Every program that
+ * touches one includes these, so the layout (docs/format.md) is decoded in one place.
+ */
+import {indexBits} from '../../src/format/pack.js';
+import type {NMPattern} from '../../src/format/pattern.js';
+import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
+
+/** What of a matrix decides the shader text. */
+export interface CompressedConfig {
+  pattern: NMPattern;
+  dtype: StorageDtype;
+  /** n is a multiple of 4, so that a row of values is whole vec4s. */
+  alignedCols: boolean;
+}
+
+/** How many components `values` is bound with. */
+export function valuesComponents({dtype, alignedCols}: CompressedConfig): number {
+  return alignedCols ? (dtype === 'float16' ? 2 : 4) : 1;
+}
+
+/**
+ * `value4(j, c4)`: the values of kept row j in columns 4·c4 … 4·c4+3. Past the last column it returns what lies there:
+ * such columns are never stored. Needs `uniforms.cols`.
+ */
+export function valuesSnippet({dtype, alignedCols}: CompressedConfig): string {
+  const aligned = {
+    float32: 'return values[j * (u32(uniforms.cols) / 4u) + c4];',
+    float16: `let words = bitcast<vec2<u32>>(values[j * (u32(uniforms.cols) / 4u) + c4]);
+      return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));`,
+  };
+  const unaligned = {
+    float32: `let at = j * u32(uniforms.cols) + c4 * 4u;
+      return vec4<f32>(values[at], values[at + 1u], values[at + 2u], values[at + 3u]);`,
+    float16: `let at = j * ((u32(uniforms.cols) + 1u) / 2u) + c4 * 2u;
+      return vec4<f32>(unpack2x16float(bitcast<u32>(values[at])), unpack2x16float(bitcast<u32>(values[at + 1u])));`,
+  };
+  return `
+    fn value4(j: u32, c4: u32) -> vec4<f32> {
+      ${(alignedCols ? aligned : unaligned)[dtype]}
+    }`;
+}
+
+/**
+ * `windowOffset(group, j)`: where in its window kept row j of a group lies. `offsetWord(group, j)`: the word that holds
+ * it, shifted so that it is lowest; the next offsets follow upwards, four at least where j is a multiple of 4.
+ * `rowOf(j, offset)`: the row of W. Needs `uniforms.wordsPerGroup`.
+ */
+export function indicesSnippet({pattern}: CompressedConfig): string {
+  const bits = indexBits(pattern);
+  const perWord = 32 / bits;
+  return `
+    const OFFSET_BITS = ${bits}u;
+    const OFFSET_MASK = ${(1 << bits) - 1}u;
+    fn offsetWord(group: u32, j: u32) -> u32 {
+      let word = bitcast<u32>(indices[group * u32(uniforms.wordsPerGroup) + j / ${perWord}u]);
+      return word >> ((j % ${perWord}u) * OFFSET_BITS);
+    }
+    fn windowOffset(group: u32, j: u32) -> u32 {
+      return offsetWord(group, j) & OFFSET_MASK;
+    }
+    fn rowOf(j: u32, offset: u32) -> u32 {
+      return (j / ${pattern.n}u) * ${pattern.m}u + offset;
+    }`;
+}

@@ -1,0 +1,42 @@
+/**
+ * nmGatherKept on WebGPU: of a dense [k, n] the kept entries [w, n]. One thread an entry.
+ */
+import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
+import {indicesSnippet, type CompressedConfig} from './compressed_wgsl.js';
+
+const THREADS = 64;
+
+export class NMGatherKeptProgram implements WebGPUProgram {
+  readonly outputShape: number[];
+  readonly dispatchLayout = {x: [0, 1]};
+  readonly dispatch: [number, number, number];
+  readonly workgroupSize: [number, number, number] = [THREADS, 1, 1];
+  readonly variableNames = ['dense', 'indices'];
+  readonly size = true;
+  readonly uniforms = 'cols : i32, depth : i32, wordsPerGroup : i32';
+  readonly shaderKey: string;
+
+  constructor(private readonly config: CompressedConfig, keptRows: number, cols: number) {
+    this.outputShape = [keptRows, cols];
+    this.dispatch = [Math.ceil((keptRows * cols) / THREADS), 1, 1];
+    this.shaderKey = `nmGatherKept_${JSON.stringify(config.pattern)}`;
+  }
+
+  static uniformData(cols: number, depth: number, wordsPerGroup: number) {
+    return [cols, depth, wordsPerGroup].map(value => ({type: 'int32', data: [value]}));
+  }
+
+  getUserCode(): string {
+    return `
+      ${indicesSnippet(this.config)}
+      fn main(index : i32) {
+        if (index < uniforms.size) {
+          let j = u32(index / uniforms.cols);
+          let col = u32(index % uniforms.cols);
+          let row = rowOf(j, windowOffset(col / ${this.config.pattern.vectorLength}u, j));
+          result[index] = dense[min(row, u32(uniforms.depth) - 1u) * u32(uniforms.cols) + col];
+        }
+      }
+    `;
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * The second pass of split-k: adds the partial sums [splits, rows, n] in the order of the splits, so that the result is
+ * the same at every run (WGSL has no float atomics, and atomics would not be), and applies the epilogue.
+ */
+import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
+import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms, type EpilogueConfig} from './epilogue.js';
+
+const THREADS = 64;
+
+export class NMReduceProgram implements WebGPUProgram {
+  readonly outputShape: number[];
+  readonly dispatchLayout = {x: [0, 1]};
+  readonly dispatch: [number, number, number];
+  readonly workgroupSize: [number, number, number] = [THREADS, 1, 1];
+  readonly variableNames: string[];
+  readonly variableComponents: number[];
+  readonly outputComponent: 1 | 4;
+  readonly size = true;
+  readonly uniforms: string;
+  readonly shaderKey: string;
+
+  constructor(rows: number, cols: number, private readonly epilogue: EpilogueConfig) {
+    this.outputShape = [rows, cols];
+    this.outputComponent = cols % 4 === 0 ? 4 : 1;
+    this.dispatch = [Math.ceil((rows * cols) / this.outputComponent / THREADS), 1, 1];
+    this.variableNames = ['partial', ...epilogueInputs(epilogue)];
+    this.variableComponents = [this.outputComponent, ...epilogueComponents(epilogue, this.outputComponent)];
+    this.uniforms = 'cols : i32, splits : i32' + epilogueUniforms(epilogue);
+    this.shaderKey = `nmReduce_${this.outputComponent}_${JSON.stringify(epilogue)}`;
+  }
+
+  static uniformData(cols: number, splits: number) {
+    return [cols, splits].map(value => ({type: 'int32', data: [value]}));
+  }
+
+  getUserCode(): string {
+    return `
+      ${epilogueSnippet(this.epilogue, this.outputComponent)}
+      fn main(index : i32) {
+        if (index < uniforms.size) {
+          var sum = partial[index];
+          for (var split = 1; split < uniforms.splits; split++) {
+            sum += partial[split * uniforms.size + index];
+          }
+          result[index] = epilogue(sum, u32(index % (uniforms.cols / ${this.outputComponent})));
+        }
+      }
+    `;
+  }
+}

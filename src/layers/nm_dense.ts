@@ -1,0 +1,175 @@
+/**
+ * NMDense: tf.layers.dense with an N:M-sparse kernel. The layer that pruneLayersModel puts where Dense was.
+ *
+ * It extends Dense, so that config, initializers, regularizers, constraints, shapes and masks are Dense's own and saved
+ * models stay ordinary ones; what differs is which weights it builds and how it multiplies. tfjs-layers does not export
+ * the class, only a factory; the serialization registry gives it, by the name that saved models use.
+ *
+ * float32 storage has its `values` trainable: an update touches kept weights alone, so zeros stay zeros. float16 storage
+ * has them frozen, as packed words: the form to save, download and predict with.
+ */
+import {serialization, tensor2d, tidy, zeros, type DataType, type Tensor, type Tensor1D, type Tensor2D} from '@tensorflow/tfjs-core';
+import type {layers, LayerVariable} from '@tensorflow/tfjs-layers';
+import '@tensorflow/tfjs-layers';
+import {ACTIVATIONS, type FusedActivation} from '../../kernels/contract.js';
+import {NMSparseMatrix, partShapes, type StorageDtype} from '../format/nm_sparse_matrix.js';
+import {packIndices} from '../format/pack.js';
+import {formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from '../format/pattern.js';
+import {nmSparseMatMul} from '../ops/nm_sparse_mat_mul.js';
+
+type DenseArgs = Parameters<typeof layers.dense>[0];
+type Initializer = Parameters<layers.Layer['addWeight']>[3];
+
+export interface NMDenseArgs extends DenseArgs {
+  /** '8:32v32', '2:4' or `{n, m, vectorLength?}`. */
+  pattern: PatternLike;
+  /** How `values` are stored. Default 'float32'; 'float16' halves them again and freezes them. */
+  storage?: StorageDtype;
+}
+
+/** What NMDense uses of the class Dense. */
+interface DenseLayer extends layers.Layer {
+  units: number;
+  useBias: boolean;
+  bias: LayerVariable | null;
+  activation: {apply(x: Tensor): Tensor; getClassName(): string};
+  kernelInitializer: Initializer;
+  biasInitializer: Initializer;
+  kernelRegularizer: Parameters<layers.Layer['addWeight']>[4];
+  biasRegularizer: Parameters<layers.Layer['addWeight']>[4];
+  kernelConstraint: Parameters<layers.Layer['addWeight']>[6];
+  biasConstraint: Parameters<layers.Layer['addWeight']>[6];
+}
+
+const Dense = serialization.SerializationMap.getMap().classNameMap['Dense'][0] as unknown as
+    new (args: DenseArgs) => DenseLayer;
+
+/** Activations of tfjs-layers that the kernel applies itself; prelu and leakyrelu are layers of their own there. */
+const FUSED: readonly string[] = ACTIVATIONS.filter(name => name !== 'prelu' && name !== 'leakyrelu');
+
+/** Use {@link nmDense}, or pruneLayersModel. Weights: `values`, `bias` (if any), `indices`; see docs/format.md. */
+export class NMDense extends Dense {
+  /** The name saved models know this class by. */
+  static readonly className = 'NMDense';
+  readonly pattern: NMPattern;
+  readonly storage: StorageDtype;
+  private values: LayerVariable | null = null;
+  private indices: LayerVariable | null = null;
+  private k = 0;
+
+  constructor(args: NMDenseArgs) {
+    const {pattern, storage = 'float32', ...denseArgs} = args;
+    if (storage !== 'float32' && storage !== 'float16') {
+      throw new Error(`nmDense: storage is '${String(storage)}'; give 'float32' or 'float16'.`);
+    }
+    const parsed = parsePattern(pattern);
+    super(denseArgs as DenseArgs);
+    this.pattern = parsed;
+    this.storage = storage;
+  }
+
+  override build(inputShape: Parameters<layers.Layer['build']>[0]): void {
+    if (this.values === null) {
+      const shape = (Array.isArray(inputShape[0]) ? inputShape[0] : inputShape) as number[];
+      this.k = shape[shape.length - 1];
+      const {pattern, storage, units} = this;
+      const parts = partShapes([this.k, units], pattern, storage);
+      const keptIndices = constantInitializer(() => spreadIndices([this.k, units], pattern));
+      if (storage === 'float16') {
+        // Trained values come from a file or a conversion: there is no training them in this form.
+        this.values = this.addWeight('values', parts.values, 'int32', zerosInitializer, undefined, false);
+      } else {
+        this.values = this.addWeight(
+          'values', parts.values, 'float32', this.kernelInitializer, this.kernelRegularizer, true, this.kernelConstraint);
+      }
+      if (this.useBias) {
+        this.bias = this.addWeight(
+          'bias', [units], 'float32', this.biasInitializer, this.biasRegularizer, true, this.biasConstraint);
+      }
+      this.indices = this.addWeight('indices', parts.indices, 'int32', keptIndices, undefined, false);
+      this.inputSpec = [{minNDim: 2, axes: {[-1]: this.k}}];
+    }
+    this.built = true;
+  }
+
+  override call(inputs: Tensor | Tensor[], kwargs: Parameters<layers.Layer['call']>[1]): Tensor {
+    return tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const x = Array.isArray(inputs) ? inputs[0] : inputs;
+      const name = this.activation.getClassName();
+      const fused = FUSED.includes(name);
+      const y = nmSparseMatMul(x, this.matrix(), {
+        activation: fused ? name as FusedActivation : 'linear',
+        ...(this.bias ? {bias: this.bias.read() as Tensor1D} : {}),
+      });
+      return fused ? y : this.activation.apply(y);
+    });
+  }
+
+  override getConfig(): serialization.ConfigDict {
+    return {...super.getConfig(), pattern: formatPattern(this.pattern), storage: this.storage};
+  }
+
+  /** The kernel in its compressed form: a view of the layer's own weights, not to be disposed. */
+  matrix(): NMSparseMatrix {
+    if (!this.values || !this.indices) {
+      throw new Error(`NMDense '${this.name}': the layer is not built yet, so it has no weights.`);
+    }
+    return new NMSparseMatrix({
+      values: this.values.read() as Tensor2D,
+      indices: this.indices.read() as Tensor2D,
+      pattern: this.pattern,
+      shape: [this.k, this.units],
+      dtype: this.storage,
+    });
+  }
+
+  /** Takes over the weights of a compressed kernel; copies them, so the caller still disposes its own. */
+  setMatrix(matrix: NMSparseMatrix, bias?: Tensor): void {
+    const biases = bias ? [bias] : [];
+    // tfjs orders weights: trainable first.
+    this.setWeights(this.storage === 'float16' ? [...biases, matrix.values, matrix.indices] :
+        [matrix.values, ...biases, matrix.indices]);
+  }
+}
+serialization.registerClass(NMDense as unknown as Parameters<typeof serialization.registerClass>[0]);
+
+/**
+ * A Dense layer with an N:M-sparse kernel: `y = activation(x · W + bias)`, x [.., k] → y [.., units].
+ *
+ * ```js
+ * model.add(layers.nmDense({units: 512, pattern: '8:32v32', activation: 'relu'}));
+ * ```
+ *
+ * Trained from scratch, the kept rows are spread evenly and stay as they are. Takes all arguments of tf.layers.dense.
+ * @throws Error if the pattern or the storage is not one.
+ */
+export function nmDense(args: NMDenseArgs): NMDense {
+  return new NMDense(args);
+}
+
+/** addWeight wants something with `apply`; these two give constants. */
+function constantInitializer(make: () => Tensor): Initializer {
+  return {apply: (_shape: number[], _dtype?: DataType) => make()} as unknown as Initializer;
+}
+
+const zerosInitializer = {
+  apply: (shape: number[], dtype?: DataType) => zeros(shape, dtype),
+} as unknown as Initializer;
+
+/** Evenly spaced kept rows, shifted by one from group to group: every input feeds about N/M of the outputs. */
+function spreadIndices([k, n]: [number, number], pattern: NMPattern): Tensor2D {
+  const keptRows = keptRowCount(k, pattern);
+  const groups = groupCount(n, pattern);
+  const offsets = new Uint8Array(groups * keptRows);
+  for (let group = 0; group < groups; ++group) {
+    for (let first = 0; first < keptRows; first += pattern.n) {
+      const rows = Math.min(pattern.m, k - (first / pattern.n) * pattern.m);
+      const kept = Math.min(pattern.n, rows);
+      const chosen = Array.from({length: kept}, (_, i) => (Math.floor((i * rows) / kept) + group) % rows);
+      offsets.set(chosen.sort((a, b) => a - b), group * keptRows + first);
+    }
+  }
+  const words = packIndices(offsets, groups, keptRows, pattern);
+  return tensor2d(words, partShapes([k, n], pattern, 'float32').indices, 'int32');
+}

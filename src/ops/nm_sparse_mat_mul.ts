@@ -1,0 +1,151 @@
+/**
+ * The public ops: nmSparseMatMul and decompress. They check everything a caller can get wrong, before any GPU work, and
+ * bring the arguments to the one form kernels know: x of rank 2, bias a vector, an activation the kernel applies.
+ */
+import {cast, engine, prelu, reshape, tidy, zeros, type NamedTensorMap, type Tensor, type Tensor1D, type Tensor2D} from '@tensorflow/tfjs-core';
+import {applyActivation} from '../../kernels/composite/activation.js';
+import {ACTIVATIONS, NM_SPARSE_MAT_MUL, toAttrs, type FusedActivation} from '../../kernels/contract.js';
+import type {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
+import {runDecompress} from './gradient.js';
+import {ensureKernels} from './register.js';
+
+export interface NMSparseMatMulOptions {
+  /** float32 [n], added before the activation. */
+  bias?: Tensor1D;
+  /** Default 'linear'. 'gelu' is the erf form, 'gelu_new' the tanh form. */
+  activation?: FusedActivation;
+  /** For 'prelu': slopes below zero, of a shape that broadcasts to y: a scalar, [n], or any other. */
+  preluActivationWeights?: Tensor;
+  /** For 'leakyrelu': the slope below zero. Default 0.2, as tf.leakyRelu. */
+  leakyreluAlpha?: number;
+}
+
+/** The parts of {@link NMSparseMatrix} the op reads: layers pass their variables' tensors in such an object. */
+export type MatrixLike = Pick<NMSparseMatrix, 'values' | 'indices' | 'pattern' | 'shape' | 'dtype'>;
+
+/**
+ * `y = activation(x · W + bias)` with W compressed. Differentiable with respect to x, matrix.values (float32 storage),
+ * bias and preluActivationWeights. Non-finite values in x may or may not meet W's dropped entries.
+ *
+ * ```js
+ * const W = await compress(tf.randomNormal([1024, 4096]), {pattern: '8:32v32', dtype: 'float16'});
+ * const y = nmSparseMatMul(x, W, {bias, activation: 'relu'});   // x [.., 1024] → y [.., 4096]
+ * ```
+ *
+ * @param x float32 (int32 and bool are cast), rank ≥ 2, [.., k]. All leading dims are kept.
+ * @param matrix W, of shape [k, n].
+ * @returns float32 [.., n]
+ * @throws Error naming the argument that does not fit, before any work is done.
+ */
+export function nmSparseMatMul(x: Tensor, matrix: MatrixLike, options: NMSparseMatMulOptions = {}): Tensor {
+  const {bias, activation = 'linear', preluActivationWeights, leakyreluAlpha = 0.2} = options;
+  check(x, matrix, {...options, activation, leakyreluAlpha});
+  const {values, indices, pattern, shape, dtype} = matrix;
+  const [k, n] = shape;
+  const leading = x.shape.slice(0, -1);
+  const outShape = [...leading, n];
+  if (x.size === 0) {
+    return zeros(outShape);
+  }
+  ensureKernels();
+  return tidy(() => {
+    const rows = reshape(x.dtype === 'float32' ? x : cast(x, 'float32'), [x.size / k, k]);
+    // A gradient through a fused activation would have to undo it, so under a tape the activation is an op of its own, as
+    // in tf.fused.matMul. Slopes that differ by row are no epilogue either: it knows columns only.
+    const slopesByColumn = preluActivationWeights && isByColumn(preluActivationWeights, n);
+    const recording = engine().state.gradientDepth > 0;
+    const fused = activation === 'linear' || (!recording && (activation !== 'prelu' || slopesByColumn));
+    const inputs: Record<string, Tensor> = {x: rows, values, indices};
+    if (bias) {
+      inputs.bias = bias;
+    }
+    if (fused && preluActivationWeights) {
+      inputs.preluActivationWeights = preluActivationWeights;
+    }
+    const product: Tensor2D = engine().runKernel(NM_SPARSE_MAT_MUL, inputs as NamedTensorMap,
+      toAttrs({pattern, shape, dtype, activation: fused ? activation : 'linear', leakyreluAlpha}));
+    const y = reshape(product, outShape);
+    if (fused) {
+      return y;
+    }
+    return activation === 'prelu' ? prelu(y, preluActivationWeights as Tensor) :
+        applyActivation(y, {activation, leakyreluAlpha});
+  });
+}
+
+/**
+ * The dense W of a compressed matrix, float32 [k, n], made on the active backend without reading anything back.
+ * Differentiable with respect to matrix.values.
+ */
+export function decompress(matrix: MatrixLike): Tensor2D {
+  ensureKernels();
+  return runDecompress(matrix.values, matrix.indices, matrix);
+}
+
+/** One slope for all, or one a column: what an epilogue can apply. */
+function isByColumn({shape, size}: Tensor, n: number): boolean {
+  return size === 1 || (size === n && shape[shape.length - 1] === n);
+}
+
+function check(
+    x: Tensor, matrix: MatrixLike,
+    {bias, activation, preluActivationWeights, leakyreluAlpha}: NMSparseMatMulOptions): void {
+  const fail = (why: string): never => {
+    throw new Error(`nmSparseMatMul: ${why}`);
+  };
+  if (!(x?.shape instanceof Array)) {
+    fail(`x is ${describe(x)}; give a tensor of shape [.., k].`);
+  }
+  if (!matrix?.values || !matrix.indices || !matrix.pattern || !matrix.shape) {
+    fail(`matrix is ${describe(matrix)}; give an NMSparseMatrix, as compress() returns it.`);
+  }
+  const [k, n] = matrix.shape;
+  if (x.dtype !== 'float32' && x.dtype !== 'int32' && x.dtype !== 'bool') {
+    fail(`x has dtype ${x.dtype}; give float32, int32 or bool.`);
+  }
+  if (x.shape.length < 2) {
+    fail(`x has shape [${x.shape}]; give rank 2 or more, [.., ${k}] (tf.expandDims makes a row of a vector).`);
+  }
+  if (x.shape[x.shape.length - 1] !== k) {
+    fail(`x has inner dimension ${x.shape[x.shape.length - 1]}, the matrix has k=${k}.`);
+  }
+  for (const [name, tensor] of [['x', x], ['matrix.values', matrix.values], ['matrix.indices', matrix.indices]] as const) {
+    if (tensor.isDisposed) {
+      fail(`${name} is disposed.`);
+    }
+  }
+  if (!ACTIVATIONS.includes(activation as FusedActivation)) {
+    fail(`activation is ${describe(activation)}; give one of ${ACTIVATIONS.map(name => `'${name}'`).join(', ')}.`);
+  }
+  if (bias !== undefined && (bias?.dtype !== 'float32' || bias.shape.length !== 1 || bias.size !== n)) {
+    fail(`bias is ${describe(bias)}; a matrix with n=${n} takes float32 [${n}].`);
+  }
+  if (activation === 'prelu') {
+    if (!preluActivationWeights) {
+      fail("activation 'prelu' needs preluActivationWeights, a tensor of slopes.");
+    }
+    checkSlopes(preluActivationWeights as Tensor, [...x.shape.slice(0, -1), n], fail);
+  } else if (preluActivationWeights) {
+    fail(`preluActivationWeights go with activation 'prelu', not with '${activation}'.`);
+  }
+  if (typeof leakyreluAlpha !== 'number' || !Number.isFinite(leakyreluAlpha)) {
+    fail(`leakyreluAlpha is ${describe(leakyreluAlpha)}; give a finite number.`);
+  }
+}
+
+function checkSlopes(slopes: Tensor, outShape: number[], fail: (why: string) => never): void {
+  const offset = outShape.length - slopes.shape.length;
+  const broadcasts = offset >= 0 && slopes.shape.every((size, i) => size === 1 || size === outShape[i + offset]);
+  if (slopes.dtype !== 'float32' || !broadcasts) {
+    fail(`preluActivationWeights is ${describe(slopes)}; give float32 that broadcasts to y [${outShape}].`);
+  }
+}
+
+/** A value as an error message shows it. */
+function describe(value: unknown): string {
+  if (value !== null && typeof value === 'object') {
+    const {dtype, shape} = value as Partial<Tensor>;
+    return dtype && shape ? `${dtype} [${shape}]` : `an object with ${Object.keys(value).slice(0, 4).join(', ') || 'no keys'}`;
+  }
+  return typeof value === 'string' ? `'${value}'` : String(value);
+}

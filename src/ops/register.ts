@@ -1,0 +1,36 @@
+/**
+ * Registers kernels and gradients with tfjs: the side effect of importing this package. webgpu and cpu have kernels of
+ * their own; every other backend gets the composite ones, the known ones at once and any other when first used.
+ */
+import {engine, getBackend, getKernel, registerGradient, registerKernel, type KernelConfig} from '@tensorflow/tfjs-core';
+import {compositeKernels} from '../../kernels/composite/nm_sparse_mat_mul.js';
+import {NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
+import {cpuKernels} from '../../kernels/cpu/nm_sparse_mat_mul.js';
+import {webgpuKernels} from '../../kernels/webgpu/nm_sparse_mat_mul.js';
+import {gradients} from './gradient.js';
+
+const COMPOSITE_BACKENDS = ['webgl', 'wasm', 'tensorflow'];
+
+/** Kernels stay with the tfjs instance, so a second copy of this package must not register twice: tfjs would warn. */
+function registerOnce(kernels: KernelConfig[]): void {
+  for (const kernel of kernels) {
+    if (!getKernel(kernel.kernelName, kernel.backendName)) {
+      registerKernel(kernel);
+    }
+  }
+}
+
+export function registerAll(): void {
+  registerOnce([...webgpuKernels, ...cpuKernels, ...COMPOSITE_BACKENDS.flatMap(compositeKernels)]);
+  gradients.forEach(registerGradient);
+}
+
+/** Makes sure that the active backend has the kernels. */
+export function ensureKernels(): void {
+  // Reading the backend first settles which one is active, or throws tfjs's own advice to await tf.ready().
+  void engine().backend;
+  const backendName = getBackend();
+  if (!getKernel(NM_SPARSE_MAT_MUL, backendName)) {
+    registerOnce(compositeKernels(backendName));
+  }
+}
