@@ -1,0 +1,21 @@
+/**
+ * The public API. Importing it registers the kernels, their gradients and the layer NMDense with tfjs: that is the one
+ * side effect of this package, and all a page that only loads and runs a converted model needs.
+ */
+import {nmDense} from './layers/nm_dense.js';
+import {registerAll} from './ops/register.js';
+
+registerAll();
+
+export {compress, type CompressOptions} from './format/compress.js';
+export {checkPattern, detectPattern, type DetectOptions} from './format/detect.js';
+export {NMSparseMatrix, type NMSparseMatrixParts, type StorageDtype} from './format/nm_sparse_matrix.js';
+export {formatPattern, parsePattern, type NMPattern, type PatternLike} from './format/pattern.js';
+export {decompress, nmSparseMatMul, type NMSparseMatMulOptions} from './ops/nm_sparse_mat_mul.js';
+export type {FusedActivation} from '../kernels/contract.js';
+export {NMDense, type NMDenseArgs} from './layers/nm_dense.js';
+export {pruneLayersModel, type PruneLayersModelOptions, type PruneProgress} from './convert/layers_model.js';
+export type {LayerReport, PruneReport} from './convert/report.js';
+
+/** Layer factories, named and used as tf.layers' are. */
+export const layers = {nmDense};
