@@ -1,8 +1,10 @@
 /**
- * The fused activations from public tfjs ops. Serves the composite kernel, and the op where a gradient is recorded: each
- * step is then on the tape with tfjs's own gradient.
+ * The fused activations from public tfjs ops. Serves the composite kernel, and the op where a gradient is recorded:
+ * each step is then on the tape with tfjs's own gradient.
  */
-import {add, elu, erf, leakyRelu, mul, prelu, relu, relu6, sigmoid, tanh, tidy, type Tensor} from '@tensorflow/tfjs-core';
+import {
+  add, elu, erf, leakyRelu, mul, prelu, relu, relu6, sigmoid, tanh, tidy, type Tensor,
+} from '@tensorflow/tfjs-core';
 import type {FusedActivation} from '../contract.js';
 
 export interface ActivationOptions {
@@ -14,7 +16,8 @@ export interface ActivationOptions {
 }
 
 /** activation(z), of z's shape. */
-export function applyActivation(z: Tensor, {activation, leakyreluAlpha, preluActivationWeights}: ActivationOptions): Tensor {
+export function applyActivation(
+    z: Tensor, {activation, leakyreluAlpha, preluActivationWeights}: ActivationOptions): Tensor {
   switch (activation) {
     case 'linear': return z;
     case 'relu': return relu(z);

@@ -6,10 +6,15 @@
  * Packed words never touch the device: 'webgl' keeps int32 in float textures, which round above 2^24. They are decoded
  * on the CPU, once for each tensor, and remembered for as long as its data lives.
  */
-import {add, gather, matMul, pad, reshape, slice, tensor2d, tidy, transpose, type KernelBackend, type KernelConfig, type KernelFunc, type Tensor, type Tensor2D, type Tensor3D, type TensorInfo} from '@tensorflow/tfjs-core';
+import {
+  add, gather, matMul, pad, reshape, slice, tensor2d, tidy, transpose, type KernelBackend, type KernelConfig, type
+  KernelFunc, type Tensor, type Tensor2D, type Tensor3D, type TensorInfo,
+} from '@tensorflow/tfjs-core';
 import {keptRowIndices, unpackHalves} from '../../src/format/pack.js';
 import {groupCount, keptRowCount} from '../../src/format/pattern.js';
-import {fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatrixAttrs} from '../contract.js';
+import {
+  fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatrixAttrs,
+} from '../contract.js';
 import {applyActivation} from './activation.js';
 
 type Args = Parameters<KernelFunc>[0];

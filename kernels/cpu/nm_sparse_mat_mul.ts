@@ -1,12 +1,15 @@
 /**
- * The kernels of the cpu backend: direct loops over the compressed form. The reference to read when a shader is in doubt,
- * and what runs where nothing else is available.
+ * The kernels of the cpu backend: direct loops over the compressed form. The reference to read when a shader is in
+ * doubt, and what runs where nothing else is available.
  */
 import type {KernelBackend, KernelConfig, KernelFunc, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
 import {decompressValues} from '../../src/format/compress.js';
 import {keptRowIndices, unpackHalves} from '../../src/format/pack.js';
 import {groupCount, keptRowCount} from '../../src/format/pattern.js';
-import {fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type FusedActivation, type MatMulAttrs, type MatMulInputs, type MatrixAttrs} from '../contract.js';
+import {
+  fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type FusedActivation, type MatMulAttrs, type
+  MatMulInputs, type MatrixAttrs,
+} from '../contract.js';
 
 type Args = Parameters<KernelFunc>[0];
 
@@ -19,7 +22,8 @@ function write(backend: KernelBackend, values: Float32Array, shape: number[]): T
 }
 
 /** Kept values as floats, whatever their storage. */
-function readValues(backend: KernelBackend, values: TensorInfo, {shape: [k, n], pattern, dtype}: MatrixAttrs): Float32Array {
+function readValues(
+    backend: KernelBackend, values: TensorInfo, {shape: [k, n], pattern, dtype}: MatrixAttrs): Float32Array {
   const stored = read(backend, values);
   return dtype === 'float16' ? unpackHalves(stored as Int32Array, keptRowCount(k, pattern), n) : stored as Float32Array;
 }
@@ -84,7 +88,8 @@ function erf(v: number): number {
 function nmDecompress({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   const backend = anyBackend as KernelBackend;
   const matrix = fromAttrs<MatrixAttrs>(attrs);
-  const rowIds = keptRowIndices(read(backend, inputs.indices as TensorInfo) as Int32Array, matrix.shape, matrix.pattern);
+  const words = read(backend, inputs.indices as TensorInfo) as Int32Array;
+  const rowIds = keptRowIndices(words, matrix.shape, matrix.pattern);
   const values = readValues(backend, inputs.values as TensorInfo, matrix);
   return write(backend, decompressValues(values, rowIds, matrix.shape, matrix.pattern), matrix.shape);
 }

@@ -65,7 +65,8 @@ export function epilogueSnippet(config: EpilogueConfig, component: 1 | 4): strin
     fn erfApproximation(v: T) -> T {
       let a = abs(v);
       let t = T(1.0) / (T(1.0) + 0.3275911 * a);
-      let poly = ((((1.061405429 * t - T(1.453152027)) * t + T(1.421413741)) * t - T(0.284496736)) * t + T(0.254829592)) * t;
+      let cubic = (1.061405429 * t - T(1.453152027)) * t + T(1.421413741);
+      let poly = ((cubic * t - T(0.284496736)) * t + T(0.254829592)) * t;
       return sign(v) * (T(1.0) - poly * exp(-a * a));
     }`;
   const helpers = config.activation === 'tanh' || config.activation === 'gelu_new' ? stableTanh :

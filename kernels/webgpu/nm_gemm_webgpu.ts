@@ -10,18 +10,20 @@
  * so the memory latency of the next step hides behind the arithmetic of this one (the paper's pipeline, with registers
  * as the second buffer: WebGPU's default 16 KB of workgroup memory is too small for two).
  *
- * x comes transposed, [k][rows rounded up to tiles] (transpose_webgpu.ts): then a kept row is one contiguous run, every
- * load is a vec4 along rows, and no load needs a guard. Threads of a subgroup sit 4 × 8 so that with vectorLength 32 and
- * 8 columns a thread one subgroup serves one group, and the index is the same in all its lanes.
+ * x comes transposed, [k][rows rounded up to tiles] (transpose_webgpu.ts): then a kept row is one contiguous run,
+ * every load is a vec4 along rows, and no load needs a guard. Threads of a subgroup sit 4 × 8 so that with
+ * vectorLength 32 and 8 columns a thread one subgroup serves one group, and the index is the same in all its lanes.
  *
- * Edges: columns past n compute garbage that is never stored; rows past `rows` are zeros of the transposed x; kept rows
- * past w get zero values, in the last step alone, so interior steps pay nothing. No control flow around a barrier depends
- * on anything but uniforms (WGSL counts tfjs's `workgroupId` copy as non-uniform), hence the fixed steps per split.
+ * Edges: columns past n compute garbage that is never stored; rows past `rows` are zeros of the transposed x; kept
+ * rows past w get zero values, in the last step alone, so interior steps pay nothing. No control flow around a barrier
+ * depends on anything but uniforms (WGSL counts tfjs's `workgroupId` copy as non-uniform), hence the fixed steps per
+ * split.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indicesSnippet, valuesComponents, valuesSnippet} from './compressed_wgsl.js';
 import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms} from './epilogue.js';
 import {gemmGeometry, MAX_DENSE_ROWS, type GemmConfig, type GemmGeometry} from './gemm_config.js';
+import {range} from './range.js';
 
 /** The uniforms every step of a GEMM needs, in the order {@link NMGemmProgram} declares them. */
 export interface GemmUniforms {
@@ -76,6 +78,8 @@ export class NMGemmProgram implements WebGPUProgram {
   getUserCode(): string {
     const {config, geometry} = this;
     const {tileRows, tileCols} = config;
+    const rowsInTile = config.strategy !== 'window' ? '' :
+      `var<workgroup> rowInTile: array<u32, ${geometry.groupsInTile * geometry.keptPerBlock}>;`;
     const loads = config.strategy === 'decompress' ? decompressLoads(config, geometry) : gatherLoads(config, geometry);
     return `
       ${config.strategy === 'dense' ? '' : indicesSnippet(config)}
@@ -83,7 +87,7 @@ export class NMGemmProgram implements WebGPUProgram {
       ${epilogueSnippet(config.epilogue, this.outputComponent)}
       var<workgroup> xTile: array<vec4<f32>, ${(geometry.xRows * tileRows) / 4}>;
       var<workgroup> wTile: array<vec4<f32>, ${(geometry.wRows * tileCols) / 4}>;
-      ${config.strategy === 'window' ? `var<workgroup> rowInTile: array<u32, ${geometry.groupsInTile * geometry.keptPerBlock}>;` : ''}
+      ${rowsInTile}
 
       fn main() {
         let tile = workgroupId.x + workgroupId.y * numWorkgroups.x;
@@ -175,7 +179,8 @@ function gatherLoads(config: GemmConfig, geometry: GemmGeometry): Loads {
     }
   };
   const fetchX = turns(xCount, threads, (turn, item) => `
-            xNext${turn} = x[min(${sourceRow(`(${item} / ${xVecs}u)`)}, lastRow) * xStride + xStart + ${item} % ${xVecs}u];`);
+            xNext${turn} =
+                x[min(${sourceRow(`(${item} / ${xVecs}u)`)}, lastRow) * xStride + xStart + ${item} % ${xVecs}u];`);
   const fetchW = (guarded: boolean) => turns(wCount, threads, (turn, item) => {
     const j = `firstKept + ${item} / ${wVecs}u`;
     const value = `value4(${j}, wStart + ${item} % ${wVecs}u)`;
@@ -184,7 +189,8 @@ function gatherLoads(config: GemmConfig, geometry: GemmGeometry): Loads {
   });
   // In window, kept rows of a step start at its first window, so rowOf counts from there.
   const fetchIndices = turns(indexCount, threads, (turn, item) => `
-            rowNext${turn} = rowOf(${item} % ${keptPerBlock}u, windowOffset(firstGroup + ${item} / ${keptPerBlock}u, firstKept + ${item} % ${keptPerBlock}u));`);
+            rowNext${turn} = rowOf(${item} % ${keptPerBlock}u,
+                windowOffset(firstGroup + ${item} / ${keptPerBlock}u, firstKept + ${item} % ${keptPerBlock}u));`);
   return {
     declare: [
       ...range(Math.ceil(xCount / threads)).map(t => `var xNext${t}: vec4<f32>;`),
@@ -206,8 +212,8 @@ function gatherLoads(config: GemmConfig, geometry: GemmGeometry): Loads {
 }
 
 /**
- * The loads of decompress: x by row; of W each thread clears and fills whole vec4 columns of a window, so no two threads
- * touch one vec4 and no barrier is needed between clearing and filling.
+ * The loads of decompress: x by row; of W each thread clears and fills whole vec4 columns of a window, so no two
+ * threads touch one vec4 and no barrier is needed between clearing and filling.
  */
 function decompressLoads(config: GemmConfig, geometry: GemmGeometry): Loads {
   const {tileRows, tileCols, pattern, block} = config;
@@ -229,7 +235,8 @@ function decompressLoads(config: GemmConfig, geometry: GemmGeometry): Loads {
     const writes = range(perIndex).map(i => d * perIndex + i).map(c => `wTile[at][${c}] = value[${c}];`).join(' ');
     const group = `((colTile * ${tileCols}u + ${item.col} * 4u + ${d * perIndex}u) / ${vectorLength}u)`;
     const row = `windowOffset(${group}, j)`;
-    const place = (offset: string) => `let at = (${item.window} * ${m}u + ${offset}) * ${wVecs}u + ${item.col}; ${writes}`;
+    const place = (offset: string) =>
+      `let at = (${item.window} * ${m}u + ${offset}) * ${wVecs}u + ${item.col}; ${writes}`;
     return chunked ? `
                 { let offset = ${row} - chunkStart; if (offset < ${MAX_DENSE_ROWS}u) { ${place('offset')} } }` : `
                 { ${place(row)} }`;
@@ -296,7 +303,8 @@ function store(config: GemmConfig, {threadsY}: GemmGeometry): string {
           let row = rowTile * ${tileRows}u + (${(r >> 2) * threadsY}u + threadY) * 4u + ${r & 3}u;
           if (row < u32(uniforms.rows)) {${range(threadCols / 4).map(c => alignedCols ? `
             if (wStart + col${c} < u32(uniforms.cols) / 4u) {
-              result[(${base}) * (u32(uniforms.cols) / 4u) + wStart + col${c}] = ${finish(`sum${r}_${c}`, `wStart + col${c}`)};
+              result[(${base}) * (u32(uniforms.cols) / 4u) + wStart + col${c}] =
+                  ${finish(`sum${r}_${c}`, `wStart + col${c}`)};
             }` : `
             for (var i = 0u; i < 4u; i++) {
               let col = (wStart + col${c}) * 4u + i;
@@ -307,8 +315,4 @@ function store(config: GemmConfig, {threadsY}: GemmGeometry): string {
           }
         }`);
   return cells.join('');
-}
-
-function range(count: number): number[] {
-  return Array.from({length: count}, (_, i) => i);
 }

@@ -3,13 +3,16 @@
  *
  * A workgroup computes 32 columns for up to 16 rows. Its 256 threads are 8 vec4 columns × 32 slices of the kept rows:
  * a slice takes four consecutive kept rows a turn, so that one word brings the offsets of all four, and neighbouring
- * slices read neighbouring rows of W. The slices' sums meet in a tree in workgroup memory. x is read in place, row-major:
- * at these sizes it lies in the cache. Where 32 columns a workgroup leave the device idle, kept rows are split over
- * workgroups too, and a second pass adds the parts (reduce_webgpu.ts).
+ * slices read neighbouring rows of W. The slices' sums meet in a tree in workgroup memory. x is read in place,
+ * row-major: at these sizes it lies in the cache. Where 32 columns a workgroup leave the device idle, kept rows are
+ * split over workgroups too, and a second pass adds the parts (reduce_webgpu.ts).
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indicesSnippet, valuesComponents, valuesSnippet, type CompressedConfig} from './compressed_wgsl.js';
-import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms, type EpilogueConfig} from './epilogue.js';
+import {
+  epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms, type EpilogueConfig,
+} from './epilogue.js';
+import {range} from './range.js';
 
 export interface GemvConfig extends CompressedConfig {
   /** Rows of y a workgroup computes; rows beyond the last are computed again and not stored. */
@@ -76,28 +79,29 @@ export class NMGemvProgram implements WebGPUProgram {
   }
 
   getUserCode(): string {
-    const {rows, pattern, alignedCols, partial, epilogue} = this.config;
-    const {n, m, vectorLength} = pattern;
+    const {rows, pattern: {vectorLength}, alignedCols, partial, epilogue} = this.config;
     const rowIds = range(rows);
     // A vec4 of columns meets 4, 2 or 1 groups, so each kept row stands for as many rows of x.
     const distinct = Math.max(1, 4 / vectorLength);
     const groupWord = (d: number) => `offsetWord((col * 4u + ${(d * 4) / distinct}u) / ${vectorLength}u, j)`;
     const product = `
             let value = value4(j + u, col);${range(distinct).map(d => `
-            let k${d} = min(((j + u) / ${n}u) * ${m}u + ((word${d} >> (u * OFFSET_BITS)) & OFFSET_MASK), lastRow);`).join('')}${
+            let k${d} = min(rowOf(j + u, (word${d} >> (u * OFFSET_BITS)) & OFFSET_MASK), lastRow);`).join('')}${
       rowIds.map(r => `
             sum${r} += ${xVector(r, distinct)} * value;`).join('')}`;
     const upTo = (end: string) => `for (var u = 0u; u < ${end}; u++) {${product}
           }`;
     // Unrolled by hand where the loads of one kept row are too few to hide their own latency; the rest is compile time.
-    const multiply = rows * distinct > 4 ? upTo(`min(${TURN}u, end - j)`) : `if (j + ${TURN}u <= end) {${range(TURN).map(u => `
+    const multiply = rows * distinct > 4 ? upTo(`min(${TURN}u, end - j)`) : `if (j + ${TURN}u <= end) {${
+      range(TURN).map(u => `
             {
             const u = ${u}u;${product}
             }`).join('')}
           } else {
             ${upTo('end - j')}
           }`;
-    const batches = range(Math.ceil(rows / ROWS_AT_ONCE)).map(b => rowIds.slice(b * ROWS_AT_ONCE, (b + 1) * ROWS_AT_ONCE));
+    const batches = range(Math.ceil(rows / ROWS_AT_ONCE))
+      .map(b => rowIds.slice(b * ROWS_AT_ONCE, (b + 1) * ROWS_AT_ONCE));
     const atOnce = Math.min(rows, ROWS_AT_ONCE);
     const finish = (sum: string, col: string) => partial ? sum : `epilogue(${sum}, ${col})`;
     const base = partial ? 'workgroupId.z * u32(uniforms.rows) + row' : 'row';
@@ -156,8 +160,4 @@ function xVector(row: number, distinct: number): string {
   const at = (d: number) => `x[x${row} + k${d}]`;
   return distinct === 1 ? at(0) : distinct === 2 ? `vec4<f32>(vec2<f32>(${at(0)}), vec2<f32>(${at(1)}))` :
       `vec4<f32>(${range(4).map(at).join(', ')})`;
-}
-
-function range(count: number): number[] {
-  return Array.from({length: count}, (_, i) => i);
 }

@@ -1,12 +1,14 @@
 /**
  * The kernels registered on the WebGPU backend: inputs in, programs chosen and run, temporaries released. The programs
- * themselves are one a file beside this one. Only types come from tfjs-backend-webgpu, so importing this package does not
- * require that backend to be installed.
+ * themselves are one a file beside this one. Only types come from tfjs-backend-webgpu, so importing this package does
+ * not require that backend to be installed.
  */
 import type {KernelConfig, KernelFunc, TensorInfo} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {keptRowCount} from '../../src/format/pattern.js';
-import {fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatMulInputs, type MatrixAttrs} from '../contract.js';
+import {
+  fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatMulInputs, type MatrixAttrs,
+} from '../contract.js';
 import {NMDecompressProgram} from './decompress_webgpu.js';
 import {epilogueUniformData, type EpilogueConfig} from './epilogue.js';
 import {NMGatherKeptProgram} from './gather_kept_webgpu.js';
@@ -34,7 +36,9 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args): TensorInfo 
   const epilogueTensors = [bias, preluActivationWeights].filter(tensor => tensor !== undefined);
   const epilogueData = epilogueUniformData(epilogue, leakyreluAlpha);
   const plan = choosePlan({rows, shape, pattern, dtype, epilogue}, backend.device.limits);
-  const common = {rows, cols, depth, keptRows: keptRowCount(depth, pattern), wordsPerGroup: wordsPerGroup({shape, pattern})};
+  const common = {
+    rows, cols, depth, keptRows: keptRowCount(depth, pattern), wordsPerGroup: wordsPerGroup({shape, pattern}),
+  };
   const ownEpilogue = plan.splits > 1 ? {tensors: [], data: []} : {tensors: epilogueTensors, data: epilogueData};
 
   let y: TensorInfo;
@@ -82,7 +86,8 @@ function nmGatherKept({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   const {pattern, shape, dtype} = fromAttrs<MatrixAttrs>(attrs);
   const backend = anyBackend as unknown as WebGPUBackend;
   const [depth, cols] = shape;
-  const program = new NMGatherKeptProgram({pattern, dtype, alignedCols: cols % 4 === 0}, keptRowCount(depth, pattern), cols);
+  const config = {pattern, dtype, alignedCols: cols % 4 === 0};
+  const program = new NMGatherKeptProgram(config, keptRowCount(depth, pattern), cols);
   return backend.runWebGPUProgram(program, [dense, indices], 'float32',
     NMGatherKeptProgram.uniformData(cols, depth, wordsPerGroup({shape, pattern})));
 }

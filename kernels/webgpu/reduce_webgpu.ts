@@ -3,7 +3,9 @@
  * the same at every run (WGSL has no float atomics, and atomics would not be), and applies the epilogue.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
-import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms, type EpilogueConfig} from './epilogue.js';
+import {
+  epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms, type EpilogueConfig,
+} from './epilogue.js';
 
 const THREADS = 64;
 

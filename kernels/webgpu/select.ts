@@ -2,10 +2,11 @@
  * Which program multiplies: chosen from shape, pattern and device limits alone, before any GPU work, so that the choice
  * can be tested and printed anywhere.
  *
- * Few rows: the GEMV, since reading W is the work. Otherwise the GEMM, with the largest tile that still gives the device
- * enough workgroups; where even small tiles are too few, kept rows are split over workgroups (split-k). In a tile, the
- * strategy that brings fewer rows of x to workgroup memory per kept row: packed brings one for each group of the tile,
- * window M/N. That is the paper's packing threshold (section III-B) without the union, since each group has its own copy.
+ * Few rows: the GEMV, since reading W is the work. Otherwise the GEMM, with the largest tile that still gives the
+ * device enough workgroups; where even small tiles are too few, kept rows are split over workgroups (split-k). In a
+ * tile, the strategy that brings fewer rows of x to workgroup memory per kept row: packed brings one for each group of
+ * the tile, window M/N. That is the paper's packing threshold (section III-B) without the union, since each group has
+ * its own copy.
  */
 import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
 import {indexWordsPerGroup} from '../../src/format/pack.js';
@@ -68,7 +69,8 @@ function gemvPlan(problem: MatMulProblem): Plan {
   const keptRows = keptRowCount(k, pattern);
   const rowsAtOnce = ([1, 2, 4, 8, 16] as const).find(size => size >= rows) ?? 16;
   const tiles = Math.ceil(n / GEMV_TILE_COLS);
-  const wanted = Math.max(1, Math.min(2 * MAX_SPLITS, Math.ceil((2 * ENOUGH_WORKGROUPS) / tiles), Math.floor(keptRows / GEMV_TURN_ROWS)));
+  const wanted = Math.max(1, Math.min(
+    2 * MAX_SPLITS, Math.ceil((2 * ENOUGH_WORKGROUPS) / tiles), Math.floor(keptRows / GEMV_TURN_ROWS)));
   const keptPerSplit = 4 * Math.ceil(keptRows / wanted / 4);
   const splits = Math.ceil(keptRows / keptPerSplit);
   const partial = splits > 1;
@@ -93,7 +95,12 @@ function gemmPlan(problem: MatMulProblem, limits: ProgramLimits): Plan {
   const stepsPerSplit = Math.ceil(steps / wanted);
   const splits = Math.ceil(steps / stepsPerSplit);
   const partial = splits > 1;
-  return {kind: 'gemm', config: {...config, partial, epilogue: partial ? NO_EPILOGUE : epilogue}, splits, stepsPerSplit};
+  return {
+    kind: 'gemm',
+    config: {...config, partial, epilogue: partial ? NO_EPILOGUE : epilogue},
+    splits,
+    stepsPerSplit,
+  };
 }
 
 /** The best strategy for a tile, or nothing if the tile fits none within the device's limits. */

@@ -1,12 +1,13 @@
 /**
  * pruneLayersModel: a LayersModel in, one with N:M-sparse layers out; the old one is left as it was.
  *
- * tfjs has no cloneModel, and layers cannot be exchanged inside a model. So the topology is rewritten as configuration, with
- * NMDense where Dense was, a new model is made of it, and the weights are carried over layer by layer, side by side
- * through both models: by position in the tree, not by weight name, since names need be unique only in files.
+ * tfjs has no cloneModel, and layers cannot be exchanged inside a model. So the topology is rewritten as
+ * configuration, with NMDense where Dense was, a new model is made of it, and the weights are carried over layer by
+ * layer, side by side through both models: by position in the tree, not by weight name, since names need be unique
+ * only in files.
  *
- * TimeDistributed(Dense) becomes one NMDense: it does the same for all time steps in one product, where the wrapper would
- * run the layer once a step.
+ * TimeDistributed(Dense) becomes one NMDense: it does the same for all time steps in one product, where the wrapper
+ * would run the layer once a step.
  */
 import {type Tensor, type Tensor2D} from '@tensorflow/tfjs-core';
 import type {layers, LayersModel} from '@tensorflow/tfjs-layers';
@@ -56,12 +57,11 @@ interface Found {
 
 /**
  * Converts a model's dense layers to N:M. Sequential and functional models, nested models, shared layers and
- * TimeDistributed(Dense) are understood; NMDense layers are compressed anew, so a float32 model that was trained further
- * can be stored as float16. Weights are pruned by magnitude; weights that fit the pattern already lose nothing.
+ * TimeDistributed(Dense) are understood; NMDense layers are compressed anew, so a float32 model that was trained
+ * further can be stored as float16. Weights are pruned by magnitude; weights that fit the pattern already lose
+ * nothing.
  *
- * ```js
  * const {model: sparse, report} = await pruneLayersModel(model, {pattern: '8:32v32', dtype: 'float16'});
- * ```
  *
  * @returns the new model, not compiled (call compile before fit or evaluate), and a report on every layer. The model
  *     given is not changed; dispose it if it is no longer needed.
@@ -71,7 +71,8 @@ export async function pruneLayersModel(
     model: LayersModel, options: PruneLayersModelOptions): Promise<{model: LayersModel; report: PruneReport}> {
   const planFor = checkArguments(model, options);
   const {dtype = 'float32', onProgress} = options;
-  const topology = JSON.parse(JSON.stringify({className: model.getClassName(), config: model.getConfig()})) as LayerJson;
+  const configuration = {className: model.getClassName(), config: model.getConfig()};
+  const topology = JSON.parse(JSON.stringify(configuration)) as LayerJson;
   const found = findLayers(model, topology, '');
   const reports: LayerReport[] = [];
   const matrices = new Map<Layer, NMSparseMatrix>();

@@ -5,16 +5,20 @@
  * models stay ordinary ones; what differs is which weights it builds and how it multiplies. tfjs-layers does not export
  * the class, only a factory; the serialization registry gives it, by the name that saved models use.
  *
- * float32 storage has its `values` trainable: an update touches kept weights alone, so zeros stay zeros. float16 storage
- * has them frozen, as packed words: the form to save, download and predict with.
+ * float32 storage has its `values` trainable: an update touches kept weights alone, so zeros stay zeros. float16
+ * storage has them frozen, as packed words: the form to save, download and predict with.
  */
-import {serialization, tensor2d, tidy, zeros, type DataType, type Tensor, type Tensor1D, type Tensor2D} from '@tensorflow/tfjs-core';
+import {
+  serialization, tensor2d, tidy, zeros, type DataType, type Tensor, type Tensor1D, type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import type {layers, LayerVariable} from '@tensorflow/tfjs-layers';
 import '@tensorflow/tfjs-layers';
 import {ACTIVATIONS, type FusedActivation} from '../../kernels/contract.js';
 import {NMSparseMatrix, partShapes, type StorageDtype} from '../format/nm_sparse_matrix.js';
 import {packIndices} from '../format/pack.js';
-import {formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from '../format/pattern.js';
+import {
+  formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike,
+} from '../format/pattern.js';
 import {nmSparseMatMul} from '../ops/nm_sparse_mat_mul.js';
 
 type DenseArgs = Parameters<typeof layers.dense>[0];
@@ -79,8 +83,8 @@ export class NMDense extends Dense {
         // Trained values come from a file or a conversion: there is no training them in this form.
         this.values = this.addWeight('values', parts.values, 'int32', zerosInitializer, undefined, false);
       } else {
-        this.values = this.addWeight(
-          'values', parts.values, 'float32', this.kernelInitializer, this.kernelRegularizer, true, this.kernelConstraint);
+        this.values = this.addWeight('values', parts.values, 'float32', this.kernelInitializer, this.kernelRegularizer,
+          true, this.kernelConstraint);
       }
       if (this.useBias) {
         this.bias = this.addWeight(
@@ -137,9 +141,7 @@ serialization.registerClass(NMDense as unknown as Parameters<typeof serializatio
 /**
  * A Dense layer with an N:M-sparse kernel: `y = activation(x · W + bias)`, x [.., k] → y [.., units].
  *
- * ```js
  * model.add(layers.nmDense({units: 512, pattern: '8:32v32', activation: 'relu'}));
- * ```
  *
  * Trained from scratch, the kept rows are spread evenly and stay as they are. Takes all arguments of tf.layers.dense.
  * @throws Error if the pattern or the storage is not one.

@@ -6,8 +6,12 @@
  * so zeros stay zeros: what is not kept has no value to update. Each input's gradient is computed only if asked for.
  * nmDecompress and nmGatherKept are each other's transpose, so gradients of gradients work too.
  */
-import {engine, matMul, reshape, sum, tidy, type GradConfig, type NamedTensorMap, type Tensor, type Tensor2D} from '@tensorflow/tfjs-core';
-import {fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, toAttrs, type MatMulAttrs, type MatrixAttrs} from '../../kernels/contract.js';
+import {
+  engine, matMul, reshape, sum, tidy, type GradConfig, type NamedTensorMap, type Tensor, type Tensor2D,
+} from '@tensorflow/tfjs-core';
+import {
+  fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, toAttrs, type MatMulAttrs, type MatrixAttrs,
+} from '../../kernels/contract.js';
 
 /** W [k, n], dense, on the active backend; on the tape if one is recorded. */
 export function runDecompress(values: Tensor, indices: Tensor, matrix: MatrixAttrs): Tensor2D {

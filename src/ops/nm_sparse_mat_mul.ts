@@ -2,7 +2,9 @@
  * The public ops: nmSparseMatMul and decompress. They check everything a caller can get wrong, before any GPU work, and
  * bring the arguments to the one form kernels know: x of rank 2, bias a vector, an activation the kernel applies.
  */
-import {cast, engine, prelu, reshape, tidy, zeros, type NamedTensorMap, type Tensor, type Tensor1D, type Tensor2D} from '@tensorflow/tfjs-core';
+import {
+  cast, engine, prelu, reshape, tidy, zeros, type NamedTensorMap, type Tensor, type Tensor1D, type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import {applyActivation} from '../../kernels/composite/activation.js';
 import {ACTIVATIONS, NM_SPARSE_MAT_MUL, toAttrs, type FusedActivation} from '../../kernels/contract.js';
 import type {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
@@ -27,10 +29,8 @@ export type MatrixLike = Pick<NMSparseMatrix, 'values' | 'indices' | 'pattern' |
  * `y = activation(x · W + bias)` with W compressed. Differentiable with respect to x, matrix.values (float32 storage),
  * bias and preluActivationWeights. Non-finite values in x may or may not meet W's dropped entries.
  *
- * ```js
  * const W = await compress(tf.randomNormal([1024, 4096]), {pattern: '8:32v32', dtype: 'float16'});
  * const y = nmSparseMatMul(x, W, {bias, activation: 'relu'});   // x [.., 1024] → y [.., 4096]
- * ```
  *
  * @param x float32 (int32 and bool are cast), rank ≥ 2, [.., k]. All leading dims are kept.
  * @param matrix W, of shape [k, n].
@@ -50,8 +50,8 @@ export function nmSparseMatMul(x: Tensor, matrix: MatrixLike, options: NMSparseM
   ensureKernels();
   return tidy(() => {
     const rows = reshape(x.dtype === 'float32' ? x : cast(x, 'float32'), [x.size / k, k]);
-    // A gradient through a fused activation would have to undo it, so under a tape the activation is an op of its own, as
-    // in tf.fused.matMul. Slopes that differ by row are no epilogue either: it knows columns only.
+    // A gradient through a fused activation would have to undo it, so under a tape the activation is an op of its own,
+    // as in tf.fused.matMul. Slopes that differ by row are no epilogue either: it knows columns only.
     const slopesByColumn = preluActivationWeights && isByColumn(preluActivationWeights, n);
     const recording = engine().state.gradientDepth > 0;
     const fused = activation === 'linear' || (!recording && (activation !== 'prelu' || slopesByColumn));
@@ -109,7 +109,7 @@ function check(
   if (x.shape[x.shape.length - 1] !== k) {
     fail(`x has inner dimension ${x.shape[x.shape.length - 1]}, the matrix has k=${k}.`);
   }
-  for (const [name, tensor] of [['x', x], ['matrix.values', matrix.values], ['matrix.indices', matrix.indices]] as const) {
+  for (const [name, tensor] of Object.entries({x, 'matrix.values': matrix.values, 'matrix.indices': matrix.indices})) {
     if (tensor.isDisposed) {
       fail(`${name} is disposed.`);
     }
@@ -145,7 +145,8 @@ function checkSlopes(slopes: Tensor, outShape: number[], fail: (why: string) => 
 function describe(value: unknown): string {
   if (value !== null && typeof value === 'object') {
     const {dtype, shape} = value as Partial<Tensor>;
-    return dtype && shape ? `${dtype} [${shape}]` : `an object with ${Object.keys(value).slice(0, 4).join(', ') || 'no keys'}`;
+    const keys = Object.keys(value).slice(0, 4).join(', ');
+    return dtype && shape ? `${dtype} [${shape}]` : `an object with ${keys || 'no keys'}`;
   }
   return typeof value === 'string' ? `'${value}'` : String(value);
 }

@@ -2,7 +2,9 @@
  * Registers kernels and gradients with tfjs: the side effect of importing this package. webgpu and cpu have kernels of
  * their own; every other backend gets the composite ones, the known ones at once and any other when first used.
  */
-import {engine, getBackend, getKernel, registerGradient, registerKernel, type KernelConfig} from '@tensorflow/tfjs-core';
+import {
+  engine, getBackend, getKernel, registerGradient, registerKernel, type KernelConfig,
+} from '@tensorflow/tfjs-core';
 import {compositeKernels} from '../../kernels/composite/nm_sparse_mat_mul.js';
 import {NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
 import {cpuKernels} from '../../kernels/cpu/nm_sparse_mat_mul.js';
