@@ -41,7 +41,7 @@ export interface MatMulInputs {
   indices: TensorInfo;
   /** float32 with n elements */
   bias?: TensorInfo;
-  /** float32 with n elements or one; present exactly where the activation is 'prelu' */
+  /** float32 [n] or [1]; present exactly where the activation is 'prelu' */
   preluActivationWeights?: TensorInfo;
 }
 

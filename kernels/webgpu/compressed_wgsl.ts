@@ -25,13 +25,13 @@ export function valuesComponents({dtype, alignedCols}: CompressedConfig): number
  */
 export function valuesSnippet({dtype, alignedCols}: CompressedConfig): string {
   const aligned = {
-    float32: 'return values[j * (u32(uniforms.cols) / 4u) + c4];',
+    float32: 'return vec4<f32>(values[j * (u32(uniforms.cols) / 4u) + c4]);',
     float16: `let words = bitcast<vec2<u32>>(values[j * (u32(uniforms.cols) / 4u) + c4]);
       return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));`,
   };
   const unaligned = {
     float32: `let at = j * u32(uniforms.cols) + c4 * 4u;
-      return vec4<f32>(values[at], values[at + 1u], values[at + 2u], values[at + 3u]);`,
+      return vec4<f32>(f32(values[at]), f32(values[at + 1u]), f32(values[at + 2u]), f32(values[at + 3u]));`,
     float16: `let at = j * ((u32(uniforms.cols) + 1u) / 2u) + c4 * 2u;
       return vec4<f32>(unpack2x16float(bitcast<u32>(values[at])), unpack2x16float(bitcast<u32>(values[at + 1u])));`,
   };

@@ -41,13 +41,16 @@ export function epilogueUniformData({activation}: EpilogueConfig, leakyreluAlpha
  */
 export function epilogueSnippet(config: EpilogueConfig, component: 1 | 4): string {
   const T = component === 4 ? 'vec4<f32>' : 'f32';
-  const slope = config.prelu === 'column' ? 'preluActivationWeights[col]' : `${T}(preluActivationWeights[0])`;
+  const slope = config.prelu === 'column' ? 'T(preluActivationWeights[col])' : 'T(f32(preluActivationWeights[0]))';
   const bodies: Record<FusedActivation, string> = {
     linear: 'return z;',
     relu: 'return select(z, T(0.0), z < T(0.0));',
     relu6: 'return select(select(z, T(0.0), z < T(0.0)), T(6.0), z > T(6.0));',
     elu: 'return select(z, exp(z) - T(1.0), z < T(0.0));',
-    sigmoid: 'return T(1.0) / (T(1.0) + exp(-z));',
+    // exp(NaN) is infinite on some devices; a NaN is neither below zero nor above.
+    sigmoid: `
+      let s = T(1.0) / (T(1.0) + exp(-z));
+      return select(select(z, s, z >= T(0.0)), s, z < T(0.0));`,
     tanh: 'return stableTanh(z);',
     gelu: 'return 0.5 * z * (T(1.0) + erfApproximation(z * 0.7071067811865476));',
     gelu_new: 'return 0.5 * z * (T(1.0) + stableTanh(0.7978845608028654 * (z + 0.044715 * z * z * z)));',
@@ -73,7 +76,7 @@ export function epilogueSnippet(config: EpilogueConfig, component: 1 | 4): strin
       config.activation === 'gelu' ? erf : '';
   return `${helpers}
     fn epilogue(sum: T, col: u32) -> T {
-      let z = sum${config.hasBias ? ' + bias[col]' : ''};
+      let z = sum${config.hasBias ? ' + T(bias[col])' : ''};
       ${bodies[config.activation]}
     }`.replace(/\bT\b/g, T);
 }

@@ -34,7 +34,7 @@ export class NMGatherKeptProgram implements WebGPUProgram {
           let j = u32(index / uniforms.cols);
           let col = u32(index % uniforms.cols);
           let row = rowOf(j, windowOffset(col / ${this.config.pattern.vectorLength}u, j));
-          result[index] = dense[min(row, u32(uniforms.depth) - 1u) * u32(uniforms.cols) + col];
+          result[index] = f32(dense[min(row, u32(uniforms.depth) - 1u) * u32(uniforms.cols) + col]);
         }
       }
     `;

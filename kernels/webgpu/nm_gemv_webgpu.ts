@@ -157,7 +157,7 @@ export class NMGemvProgram implements WebGPUProgram {
 
 /** The x of a row that the four columns of a vec4 meet: one number, two or four. */
 function xVector(row: number, distinct: number): string {
-  const at = (d: number) => `x[x${row} + k${d}]`;
+  const at = (d: number) => `f32(x[x${row} + k${d}])`;
   return distinct === 1 ? at(0) : distinct === 2 ? `vec4<f32>(vec2<f32>(${at(0)}), vec2<f32>(${at(1)}))` :
       `vec4<f32>(${range(4).map(at).join(', ')})`;
 }

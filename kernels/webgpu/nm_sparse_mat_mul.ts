@@ -2,6 +2,9 @@
  * The kernels registered on the WebGPU backend: inputs in, programs chosen and run, temporaries released. The programs
  * themselves are one a file beside this one. Only types come from tfjs-backend-webgpu, so importing this package does
  * not require that backend to be installed.
+ *
+ * A float32 tensor may lie in a buffer of int32: tfjs's cast from int32 or bool to float32 changes the tensor's dtype
+ * and leaves the data alone. tfjs declares a binding by what its buffer holds, so shaders convert all floats they read.
  */
 import type {KernelConfig, KernelFunc, TensorInfo} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';

@@ -45,7 +45,7 @@ export class NMTransposeProgram implements WebGPUProgram {
         for (var i = i32(localId.y); i < ${TILE}; i += ${THREAD_ROWS}) {
           var value = 0.0;
           if (rowStart + i < uniforms.rows && depthStart + lane < uniforms.depth) {
-            value = x[(rowStart + i) * uniforms.depth + depthStart + lane];
+            value = f32(x[(rowStart + i) * uniforms.depth + depthStart + lane]);
           }
           corner[i][lane] = value;
         }

@@ -60,7 +60,7 @@ export function nmSparseMatMul(x: Tensor, matrix: MatrixLike, options: NMSparseM
       inputs.bias = bias;
     }
     if (fused && preluActivationWeights) {
-      inputs.preluActivationWeights = preluActivationWeights;
+      inputs.preluActivationWeights = reshape(preluActivationWeights, [preluActivationWeights.size]);
     }
     const product: Tensor2D = engine().runKernel(NM_SPARSE_MAT_MUL, inputs as NamedTensorMap,
       toAttrs({pattern, shape, dtype, activation: fused ? activation : 'linear', leakyreluAlpha}));
