@@ -1,0 +1,150 @@
+/**
+ * Which tfjs backend does the work: the fastest that is installed. Pruning itself runs in plain loops; it is the
+ * verification, two predictions, that can take long on the cpu.
+ *
+ * All but cpu are optional packages, hence imports by name at run time: a bundler must not see them.
+ */
+import {backend, env, findBackend, findBackendFactory, setBackend} from '@tensorflow/tfjs-core';
+import {reasonOf} from './errors.js';
+
+export const BACKENDS = ['tensorflow', 'webgpu', 'cpu'] as const;
+export type BackendChoice = typeof BACKENDS[number];
+
+export interface ReadyBackend {
+  /** For the reader: 'webgpu (nvidia hopper)'. */
+  name: string;
+  /** @throws Error if what was computed so far is not to be trusted. */
+  check(): Promise<void>;
+}
+
+/** tfjs-node under either name registers the backend 'tensorflow'. */
+const TENSORFLOW_PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'];
+const WEBGPU_PACKAGE: string = '@tensorflow/tfjs-backend-webgpu';
+const DAWN_PACKAGE: string = 'webgpu';
+
+/**
+ * Sets a backend up and makes it tfjs's.
+ * @param choice without one: tensorflow if tfjs-node-gpu or tfjs-node is installed, else webgpu if there is a GPU, else
+ *     cpu. A WebGPU adapter that is software is taken only by choice: it is slower than cpu.
+ * @throws Error if the backend chosen is not to be had here.
+ */
+export async function setUpBackend(choice?: BackendChoice): Promise<ReadyBackend> {
+  if (choice !== undefined) {
+    try {
+      return await SET_UP[choice](true);
+    } catch (error) {
+      throw new Error(`--backend ${choice}: ${reasonOf(error)}`, {cause: error});
+    }
+  }
+  for (const name of BACKENDS) {
+    try {
+      return await SET_UP[name](false);
+    } catch {
+      // Not installed, or nothing to run it on: the next one. cpu always works.
+    }
+  }
+  throw new Error('no tfjs backend starts here');
+}
+
+const SET_UP: Record<BackendChoice, (byChoice: boolean) => Promise<ReadyBackend>> = {
+  tensorflow: setUpTensorflow,
+  webgpu: setUpWebGPU,
+  cpu: async () => {
+    await import('@tensorflow/tfjs-backend-cpu');
+    await activate('cpu', '@tensorflow/tfjs-backend-cpu');
+    return {name: 'cpu', check: neverWrong};
+  },
+};
+
+async function neverWrong(): Promise<void> {}
+
+async function setUpTensorflow(): Promise<ReadyBackend> {
+  const failures: string[] = [];
+  for (const name of TENSORFLOW_PACKAGES) {
+    try {
+      await import(name);
+      await activate('tensorflow', name);
+      return {name: `tensorflow (${name})`, check: neverWrong};
+    } catch (error) {
+      failures.push(importFailure(name, error));
+    }
+  }
+  throw new Error(failures.join('; '));
+}
+
+function importFailure(name: string, error: unknown): string {
+  return (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND' ? `npm package ${name} is not installed` :
+    `${name}: ${reasonOf(error)}`;
+}
+
+async function activate(backendName: string, packageName: string): Promise<void> {
+  if (findBackendFactory(backendName) === null) {
+    throw new Error(`${packageName} brings a copy of tfjs-core of its own; install the same version of both`);
+  }
+  if (!(await setBackend(backendName))) {
+    throw new Error(`tfjs cannot start backend ${backendName}`);
+  }
+  quietCpu(backendName);
+}
+
+/** backend-cpu advertises tfjs-node at its first tensor. Whoever runs this has been told in its documentation. */
+function quietCpu(backendName: string): void {
+  const cpu = findBackend(backendName) as {firstUse?: boolean} | null;
+  if (cpu?.firstUse) {
+    cpu.firstUse = false;
+  }
+}
+
+async function setUpWebGPU(byChoice: boolean): Promise<ReadyBackend> {
+  try {
+    await provideGpu();
+  } catch (error) {
+    throw new Error(importFailure(DAWN_PACKAGE, error), {cause: error});
+  }
+  const adapter = await navigator.gpu.requestAdapter({powerPreference: 'high-performance'});
+  if (adapter === null) {
+    throw new Error('Dawn finds no GPU adapter');
+  }
+  const {vendor, architecture, description} = adapter.info;
+  const named = [vendor, architecture].filter(Boolean).join(' ') || description;
+  const software = (adapter as {isFallbackAdapter?: boolean}).isFallbackAdapter ||
+      (adapter.info as {isFallbackAdapter?: boolean}).isFallbackAdapter ||
+      /swiftshader|llvmpipe|lavapipe|softwar/i.test(`${named} ${description}`);
+  if (software && !byChoice) {
+    throw new Error('the only adapter is a software one');
+  }
+  // It registers itself while it is imported, and only if there is a navigator.gpu by then.
+  await import(WEBGPU_PACKAGE);
+  await activate('webgpu', WEBGPU_PACKAGE);
+  env().set('WEBGPU_CPU_FORWARD', false);
+  return {name: `webgpu (${named})`, check: watchDevice((backend() as unknown as {device: GPUDevice}).device)};
+}
+
+/** What goes wrong on a GPU does not throw: results are then whatever lay in the buffer. It is only reported. */
+function watchDevice(device: GPUDevice): () => Promise<void> {
+  const errors: string[] = [];
+  device.addEventListener('uncapturederror', ({error}) => errors.push(error.message));
+  void device.lost.then(({message}) => errors.push(`the device was lost: ${message}`));
+  return async () => {
+    await device.queue.onSubmittedWorkDone();
+    // Such events are dispatched as tasks of their own.
+    await new Promise(resolve => setTimeout(resolve));
+    if (errors.length > 0) {
+      throw new Error(`the GPU reported: ${reasonOf(new Error(errors[0]))}. Nothing was written; try --backend cpu`);
+    }
+  };
+}
+
+/** Node has no WebGPU; the npm package `webgpu` (Dawn) does. */
+async function provideGpu(): Promise<void> {
+  if (globalThis.navigator?.gpu) {
+    return;
+  }
+  const dawn = await import(DAWN_PACKAGE) as {create(flags: string[]): unknown; globals: object};
+  Object.assign(globalThis, dawn.globals);
+  if (!globalThis.navigator) { // Node 20 has none, Node 21 and later do
+    Object.defineProperty(globalThis, 'navigator', {value: {}, configurable: true});
+  }
+  // Dawn needs what create() returns to stay referenced for as long as the GPU is used: navigator.gpu does that.
+  Object.defineProperty(navigator, 'gpu', {value: dawn.create([]), configurable: true});
+}

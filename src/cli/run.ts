@@ -1,0 +1,181 @@
+/**
+ * What nm-prune does, step by step, as a function that can be called without a command line: look before working,
+ * load, convert, make the files, verify them, write them. Until the last step nothing on the disk changes.
+ */
+import {existsSync, statSync} from 'node:fs';
+import {basename, dirname, resolve} from 'node:path';
+import {io} from '@tensorflow/tfjs-core';
+import {loadLayersModel, type LayersModel} from '@tensorflow/tfjs-layers';
+import picomatch from 'picomatch/posix.js';
+import {pruneLayersModel, type LayerReport, type PruneProgress} from '../index.js';
+import {setUpBackend, type BackendChoice} from './backend.js';
+import {checkOutputFolder, folderSource, memorySource, writeFolder, writeWhole} from './disk.js';
+import {reasonOf} from './errors.js';
+import {isModelWeight, readModelFiles, toArtifacts, type StoredModel} from './model_files.js';
+import {outputFiles, takeApart} from './output_files.js';
+import {registerModule} from './register.js';
+import {storeWeights} from './store_weights.js';
+import {disposeModel, verify, type Verification} from './verify.js';
+
+export const DEFAULT_SHARD_BYTES = 4 * 1024 * 1024;
+
+export interface RunOptions {
+  /** Path of the model.json to convert. */
+  modelJson: string;
+  /** Folder to write; made if it is not there. */
+  outDir: string;
+  /** Required unless perLayer is given. */
+  pattern?: string;
+  include?: string[];
+  exclude?: string[];
+  /** Glob → pattern or 'dense'. */
+  perLayer?: Record<string, string>;
+  criterion?: 'magnitude';
+  /** Globs of the weights to store as float16 beside the sparse layers' values, which then all are. */
+  quantizeFloat16?: string[];
+  /** Size of the weight files in bytes, but the last. Default 4 MiB. */
+  weightShardSizeBytes?: number;
+  /** Default: the fastest there is. */
+  backend?: BackendChoice;
+  /** File to write the report to, as JSON. */
+  json?: string;
+  /** Replace a model that is in outDir. */
+  overwrite?: boolean;
+  /** Modules that register custom classes. */
+  register?: string[];
+  onProgress?: (progress: PruneProgress) => void;
+}
+
+/** What was done; --json writes exactly this. All sizes in bytes. */
+export interface RunReport {
+  modelJson: string;
+  outDir: string;
+  backend: string;
+  dtype: 'float32' | 'float16';
+  layers: LayerReport[];
+  /** All weights as they lie in memory, quantized or not in the files. */
+  memory: {bytesBefore: number; bytesAfter: number};
+  disk: {
+    weightsBefore: number;
+    weightsAfter: number;
+    modelJsonBefore: number;
+    modelJsonAfter: number;
+    /** Part of weightsBefore. */
+    optimizerBytesDropped: number;
+  };
+  verification: Verification;
+}
+
+/**
+ * Converts a layers model on the disk.
+ * @returns the report; of a model of which no layer could be converted there is none, but an Error.
+ * @throws Error that says what is wrong; then outDir is as it was before, unless it says otherwise.
+ */
+export async function run(options: RunOptions): Promise<RunReport> {
+  const {modelJson, outDir, json, register = [], weightShardSizeBytes = DEFAULT_SHARD_BYTES} = options;
+  await checkOutputs(options);
+  const input = await readModelFiles(folderSource(dirname(modelJson)), basename(modelJson));
+  const backend = await setUpBackend(options.backend);
+  for (const path of register) {
+    await registerModule(path);
+  }
+  const model = await load(input);
+  let pruned: LayersModel | undefined;
+  try {
+    const dtype = options.quantizeFloat16 ? 'float16' : 'float32';
+    const conversion = await pruneLayersModel(model, pruneOptions(options, dtype));
+    pruned = conversion.model;
+    const {layers, ...memory} = conversion.report;
+    checkConverted(layers);
+
+    const {modelTopology, weights} = await takeApart(pruned);
+    const toFloat16 = options.quantizeFloat16 ? matcher(options.quantizeFloat16) : () => false;
+    const stored = storeWeights(weights, input, toFloat16);
+    const files = outputFiles(input.json, modelTopology, stored, weightShardSizeBytes);
+    const output = await readModelFiles(memorySource(files), 'model.json');
+    const verification = await verify(pruned, output, options.quantizeFloat16 !== undefined);
+    await backend.check();
+
+    await writeFolder(outDir, files);
+    const report: RunReport = {
+      modelJson, outDir, backend: backend.name, dtype, layers, memory,
+      disk: {
+        weightsBefore: input.size.weights,
+        weightsAfter: output.size.weights,
+        modelJsonBefore: input.size.modelJson,
+        modelJsonAfter: output.size.modelJson,
+        optimizerBytesDropped: optimizerBytes(input),
+      },
+      verification,
+    };
+    if (json !== undefined) {
+      await writeReport(json, report);
+    }
+    return report;
+  } finally {
+    pruned?.dispose();
+    disposeModel(model);
+  }
+}
+
+async function writeReport(file: string, report: RunReport): Promise<void> {
+  try {
+    await writeWhole(file, JSON.stringify(report, null, 2) + '\n');
+  } catch (error) {
+    throw new Error(`the model was written to ${report.outDir}, but --json: ${reasonOf(error)}`, {cause: error});
+  }
+}
+
+/** What can be known to fail at the end is refused at the start. */
+async function checkOutputs({modelJson, outDir, json, overwrite = false}: RunOptions): Promise<void> {
+  const found = statSync(modelJson, {throwIfNoEntry: false});
+  if (!found?.isFile()) {
+    throw new Error(`model.json '${modelJson}': ` +
+        (found?.isDirectory() ? 'it is a folder; give the model.json in it' : 'there is no such file'));
+  }
+  const besideModel = json !== undefined && resolve(dirname(json)) === resolve(outDir);
+  await checkOutputFolder(outDir, {
+    overwrite, inputFolder: dirname(modelJson), mayHold: besideModel ? [basename(json)] : [],
+  });
+  if (json !== undefined && !besideModel && !existsSync(dirname(resolve(json)))) {
+    throw new Error(`--json ${json}: there is no folder '${dirname(json)}'`);
+  }
+}
+
+async function load(input: StoredModel): Promise<LayersModel> {
+  try {
+    // Without its training configuration: to compile the model would make an optimizer that nobody uses.
+    return await loadLayersModel(io.fromMemory({...toArtifacts(input), trainingConfig: undefined}));
+  } catch (error) {
+    const reason = reasonOf(error);
+    const unknown = /^Unknown (\w+): (.+?)\. This may be due/.exec(reason);
+    if (unknown) {
+      throw new Error(`the model uses the ${unknown[1]} class '${unknown[2]}', which tfjs does not know; ` +
+          'pass --register module.mjs, a module that registers it (tf.serialization.registerClass)', {cause: error});
+    }
+    throw new Error(`tfjs cannot load the model: ${reason}`, {cause: error});
+  }
+}
+
+function pruneOptions(options: RunOptions, dtype: 'float32' | 'float16'): Parameters<typeof pruneLayersModel>[1] {
+  const {pattern, include, exclude, perLayer, criterion, onProgress} = options;
+  const given = Object.entries({pattern, include, exclude, perLayer, criterion, onProgress});
+  return {...Object.fromEntries(given.filter(([, value]) => value !== undefined)), dtype};
+}
+
+function checkConverted(layers: LayerReport[]): void {
+  if (layers.some(({converted}) => converted)) {
+    return;
+  }
+  const reasons = layers.filter(({bytesBefore}) => bytesBefore > 0).map(({name, reason}) => `\n  ${name}: ${reason}`);
+  throw new Error(`no layer was converted, so nothing was written${reasons.join('')}`);
+}
+
+/** As in pruneLayersModel's globs, `*` matches '/' too: weight names hold one. */
+function matcher(globs: string[]): (name: string) => boolean {
+  return picomatch(globs, {bash: true, dot: true});
+}
+
+function optimizerBytes({weights}: StoredModel): number {
+  return weights.filter(weight => !isModelWeight(weight)).reduce((sum, {bytes}) => sum + bytes.length, 0);
+}
