@@ -63,7 +63,7 @@ export async function readModelFiles(source: FileSource, jsonPath: string): Prom
 export function toArtifacts({json, weights}: StoredModel): io.ModelArtifacts {
   const loaded = weights.filter(isModelWeight);
   // tfjs reads typed arrays by their whole buffer, whatever part of it they are: each weight needs one of its own.
-  const buffers = loaded.map(({bytes}) => bytes.slice().buffer as ArrayBuffer).filter(buffer => buffer.byteLength > 0);
+  const buffers = loaded.filter(({bytes}) => bytes.length > 0).map(({bytes}) => new Uint8Array(bytes).buffer);
   return io.getModelArtifactsForJSONSync(
       json, loaded.map(({entry}) => entry), buffers.length > 0 ? buffers : new ArrayBuffer(0));
 }

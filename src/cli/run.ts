@@ -113,7 +113,9 @@ export async function run(options: RunOptions): Promise<RunReport> {
     }
     return report;
   } finally {
-    pruned?.dispose();
+    if (pruned) {
+      disposeModel(pruned);
+    }
     disposeModel(model);
   }
 }

@@ -60,7 +60,7 @@ function decodeValues({entry: {dtype, quantization}, bytes}: StoredWeight): Uint
 
 function quantizedElements(bytes: Uint8Array, {dtype}: Quantization): Uint8Array | Uint16Array {
   // A copy, because a weight may start at any byte of its file.
-  return dtype === 'uint8' ? bytes : new Uint16Array(bytes.slice().buffer);
+  return dtype === 'uint8' ? bytes : new Uint16Array(new Uint8Array(bytes).buffer);
 }
 
 function decodeHalves(halves: Uint16Array): Float32Array {
@@ -107,7 +107,7 @@ function halfBytes(values: Float32Array): Uint8Array {
 
 /** Weight files are little-endian, as are all machines that Node 20 is built for but one; tfjs assumes it too. */
 function floatsOf(bytes: Uint8Array): Float32Array {
-  return new Float32Array(bytes.slice().buffer);
+  return new Float32Array(new Uint8Array(bytes).buffer);
 }
 
 function bytesOf(values: Float32Array | Int32Array | Uint8Array | Uint16Array): Uint8Array {

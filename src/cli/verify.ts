@@ -56,10 +56,12 @@ export async function verify(model: LayersModel, stored: StoredModel, float16: b
   }
 }
 
-/** Disposes a model and what loading its training configuration made: the optimizer isn't the model's own then. */
+/** Disposes a model and what its own dispose() forgets: a shared layer's weights, and an optimizer made at loading. */
 export function disposeModel(model: LayersModel): void {
+  const weights = model.weights.map(weight => weight.read());
   model.optimizer?.dispose();
   model.dispose();
+  weights.forEach(weight => weight.dispose()); // those that are disposed stay so
 }
 
 async function reload(stored: StoredModel): Promise<LayersModel> {
