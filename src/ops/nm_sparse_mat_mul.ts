@@ -76,8 +76,12 @@ export function nmSparseMatMul(x: Tensor, matrix: MatrixLike, options: NMSparseM
 /**
  * The dense W of a compressed matrix, float32 [k, n], made on the active backend without reading anything back.
  * Differentiable with respect to matrix.values.
+ * @throws Error if it is no compressed matrix, or a disposed one.
  */
 export function decompress(matrix: MatrixLike): Tensor2D {
+  checkMatrix(matrix, why => {
+    throw new Error(`decompress: ${why}`);
+  });
   ensureKernels();
   return runDecompress(matrix.values, matrix.indices, matrix);
 }
@@ -90,15 +94,13 @@ function isByColumn({shape, size}: Tensor, n: number): boolean {
 function check(
     x: Tensor, matrix: MatrixLike,
     {bias, activation, preluActivationWeights, leakyreluAlpha}: NMSparseMatMulOptions): void {
-  const fail = (why: string): never => {
+  const fail: Fail = why => {
     throw new Error(`nmSparseMatMul: ${why}`);
   };
   if (!(x?.shape instanceof Array)) {
     fail(`x is ${describe(x)}; give a tensor of shape [.., k].`);
   }
-  if (!matrix?.values || !matrix.indices || !matrix.pattern || !matrix.shape) {
-    fail(`matrix is ${describe(matrix)}; give an NMSparseMatrix, as compress() returns it.`);
-  }
+  checkMatrix(matrix, fail);
   const [k, n] = matrix.shape;
   if (x.dtype !== 'float32' && x.dtype !== 'int32' && x.dtype !== 'bool') {
     fail(`x has dtype ${x.dtype}; give float32, int32 or bool.`);
@@ -109,17 +111,14 @@ function check(
   if (x.shape[x.shape.length - 1] !== k) {
     fail(`x has inner dimension ${x.shape[x.shape.length - 1]}, the matrix has k=${k}.`);
   }
-  for (const [name, tensor] of Object.entries({x, 'matrix.values': matrix.values, 'matrix.indices': matrix.indices})) {
-    if (tensor.isDisposed) {
-      fail(`${name} is disposed.`);
-    }
-  }
+  checkAlive('x', x, fail);
   if (!ACTIVATIONS.includes(activation as FusedActivation)) {
     fail(`activation is ${describe(activation)}; give one of ${ACTIVATIONS.map(name => `'${name}'`).join(', ')}.`);
   }
   if (bias !== undefined && (bias?.dtype !== 'float32' || bias.shape.length !== 1 || bias.size !== n)) {
     fail(`bias is ${describe(bias)}; a matrix with n=${n} takes float32 [${n}].`);
   }
+  checkAlive('bias', bias, fail);
   if (activation === 'prelu') {
     if (!preluActivationWeights) {
       fail("activation 'prelu' needs preluActivationWeights, a tensor of slopes.");
@@ -133,12 +132,30 @@ function check(
   }
 }
 
-function checkSlopes(slopes: Tensor, outShape: number[], fail: (why: string) => never): void {
-  const offset = outShape.length - slopes.shape.length;
-  const broadcasts = offset >= 0 && slopes.shape.every((size, i) => size === 1 || size === outShape[i + offset]);
-  if (slopes.dtype !== 'float32' || !broadcasts) {
+type Fail = (why: string) => never;
+
+function checkMatrix(matrix: MatrixLike, fail: Fail): void {
+  if (!matrix?.values || !matrix.indices || !matrix.pattern || !matrix.shape) {
+    fail(`matrix is ${describe(matrix)}; give an NMSparseMatrix, as compress() returns it.`);
+  }
+  checkAlive('matrix.values', matrix.values, fail);
+  checkAlive('matrix.indices', matrix.indices, fail);
+}
+
+function checkAlive(name: string, tensor: Tensor | undefined, fail: Fail): void {
+  if (tensor?.isDisposed) {
+    fail(`${name} is disposed.`);
+  }
+}
+
+function checkSlopes(slopes: Tensor, outShape: number[], fail: Fail): void {
+  const {dtype, shape = []} = slopes;
+  const offset = outShape.length - shape.length;
+  const broadcasts = offset >= 0 && shape.every((size, i) => size === 1 || size === outShape[i + offset]);
+  if (dtype !== 'float32' || !broadcasts) {
     fail(`preluActivationWeights is ${describe(slopes)}; give float32 that broadcasts to y [${outShape}].`);
   }
+  checkAlive('preluActivationWeights', slopes, fail);
 }
 
 /** A value as an error message shows it. */
