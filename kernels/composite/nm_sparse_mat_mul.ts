@@ -7,8 +7,8 @@
  * on the CPU, once for each tensor, and remembered for as long as its data lives.
  */
 import {
-  add, gather, matMul, pad, reshape, slice, tensor2d, tidy, transpose, type KernelBackend, type KernelConfig, type
-  KernelFunc, type Tensor, type Tensor2D, type Tensor3D, type TensorInfo,
+  add, gather, getBackend, matMul, pad, reshape, slice, tensor1d, tensor2d, tidy, transpose, type KernelBackend, type
+  KernelConfig, type KernelFunc, type Tensor, type Tensor2D, type Tensor3D, type TensorInfo,
 } from '@tensorflow/tfjs-core';
 import {keptRowIndices, unpackHalves} from '../../src/format/pack.js';
 import {groupCount, keptRowCount} from '../../src/format/pattern.js';
@@ -51,6 +51,21 @@ function joinGroups(grouped: Tensor3D, {shape: [, n]}: MatrixAttrs): Tensor2D {
   return slice(joined, [0, 0], [rows, n]);
 }
 
+/**
+ * Rows of each group, by that group's own row numbers: [groups, rows, width] → [groups, picked, width]. tfjs 4.22's
+ * wasm kernel takes only the first group of a batch right, so there the groups become one long run of rows. Elsewhere
+ * not: 'webgl' keeps the numbers as float, exact to 2^24, and of rows in all groups there can be more.
+ */
+function gatherRows(grouped: Tensor3D, rowIds: Int32Array): Tensor3D {
+  const [groups, rows, width] = grouped.shape;
+  const picked = rowIds.length / groups;
+  if (getBackend() !== 'wasm') {
+    return gather(grouped, tensor2d(rowIds, [groups, picked], 'int32'), 1, 1);
+  }
+  const flatIds = rowIds.map((row, i) => Math.floor(i / picked) * rows + row);
+  return reshape(gather(reshape(grouped, [groups * rows, width]), tensor1d(flatIds, 'int32')), [groups, picked, width]);
+}
+
 function decompress(backend: unknown, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs): Tensor2D {
   const {shape: [k, n], pattern, dtype} = matrix;
   const keptRows = keptRowCount(k, pattern);
@@ -65,7 +80,7 @@ function decompress(backend: unknown, values: TensorInfo, indices: TensorInfo, m
     source[Math.floor(i / keptRows) * k + row] = i % keptRows;
   });
   const withZeros = pad(kept, [[0, 1], [0, 0]]);
-  return joinGroups(gather(splitGroups(withZeros, matrix), tensor2d(source, [groups, k], 'int32'), 1, 1), matrix);
+  return joinGroups(gatherRows(splitGroups(withZeros, matrix), source), matrix);
 }
 
 /** A kernel gets TensorInfos; public ops want tensors, which is what every caller passes. */
@@ -87,11 +102,9 @@ function nmDecompress({inputs, attrs, backend}: Args): TensorInfo {
 function nmGatherKept({inputs, attrs, backend}: Args): TensorInfo {
   const {dense, indices} = inputs as {dense: TensorInfo; indices: TensorInfo};
   const matrix = fromAttrs<MatrixAttrs>(attrs);
-  const {shape: [k, n], pattern} = matrix;
   return tidy(() => {
-    const rowIds = tensor2d(
-      keptRowsOf(backend, indices, matrix), [groupCount(n, pattern), keptRowCount(k, pattern)], 'int32');
-    return joinGroups(gather(splitGroups(dense as Tensor2D, matrix), rowIds, 1, 1), matrix);
+    const kept = gatherRows(splitGroups(dense as Tensor2D, matrix), keptRowsOf(backend, indices, matrix));
+    return joinGroups(kept, matrix);
   });
 }
 
