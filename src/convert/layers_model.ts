@@ -140,12 +140,7 @@ function checkArguments(model: LayersModel, options: PruneLayersModelOptions) {
     throw new Error(`pruneLayersModel: there is no option '${unknown}'; ` +
         `the options are ${[...PRUNE_OPTION_NAMES, 'onProgress'].join(', ')}.`);
   }
-  const planFor = planLayers('pruneLayersModel', options);
-  if (model.weights.length === 0) {
-    throw new Error(`pruneLayersModel: model '${model.name}' has no weights yet; ` +
-        'give its first layer an inputShape, or call predict once.');
-  }
-  return planFor;
+  return planLayers('pruneLayersModel', options);
 }
 
 function notDense({layer}: Found): {reason: string} {
@@ -251,10 +246,6 @@ function rebuild(model: LayersModel, topology: LayerJson, matrices: Map<Layer, N
   const {fromConfig} = model.constructor as unknown as ModelClass;
   const pruned = fromConfig(model.constructor, topology.config, {}, true);
   try {
-    if (!pruned.built || pruned.weights.length === 0) {
-      // A Sequential model that learned its input shape from its first input doesn't save it.
-      pruned.build(model.inputs.map(({shape}) => shape)[0]);
-    }
     carryWeights(model, pruned, matrices);
   } catch (error) {
     pruned.dispose();
