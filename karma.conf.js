@@ -24,7 +24,8 @@ const CHROMIUM_FLAGS = [
   '--disable-dev-shm-usage', // containers give /dev/shm 64 MB
   '--enable-unsafe-webgpu',
   '--use-webgpu-adapter=swiftshader',
-  '--disable-dawn-features=timestamp_quantization',
+  // The second one is why shaders compile in reasonable time: see test/support/dawn.ts.
+  '--disable-dawn-features=timestamp_quantization,use_vulkan_zero_initialize_workgroup_memory_extension',
   '--use-angle=swiftshader',
   '--enable-unsafe-swiftshader', // WebGL in software
   // A test page talks to karma and to nobody else; nor does the browser around it.
