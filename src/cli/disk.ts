@@ -5,7 +5,7 @@
  * when all of them are there: whoever looks, at whatever moment, finds no model or a whole one.
  */
 import {randomBytes} from 'node:crypto';
-import {existsSync, promises as fs, renameSync, rmSync} from 'node:fs';
+import {existsSync, promises as fs, renameSync, rmdirSync, rmSync} from 'node:fs';
 import {basename, dirname, isAbsolute, join, relative, resolve, sep} from 'node:path';
 import {reasonOf} from './errors.js';
 import type {FileSource} from './model_files.js';
@@ -97,7 +97,10 @@ export async function writeFolder(outDir: string, files: ReadonlyMap<string, Uin
   const fresh = join(parent, `.${basename(target)}.new-${mark}`);
   const old = join(parent, `.${basename(target)}.old-${mark}`);
   let madeParent: string | undefined;
-  const cleanUp = () => rmSync(madeParent ?? fresh, {recursive: true, force: true});
+  const cleanUp = () => {
+    rmSync(fresh, {recursive: true, force: true});
+    removeEmpty(parent, madeParent);
+  };
   const stop = (signal: NodeJS.Signals) => {
     cleanUp();
     process.kill(process.pid, signal);
@@ -115,6 +118,17 @@ export async function writeFolder(outDir: string, files: ReadonlyMap<string, Uin
     throw new Error(`cannot write '${outDir}': ${reasonOf(error)}; nothing was written`, {cause: error});
   } finally {
     process.off('SIGINT', stop).off('SIGTERM', stop);
+  }
+}
+
+/** Removes the folders that were made, from the innermost to `outermost`, unless somebody else put something in. */
+function removeEmpty(innermost: string, outermost: string | undefined): void {
+  for (let folder = innermost; outermost !== undefined && folder.startsWith(outermost); folder = dirname(folder)) {
+    try {
+      rmdirSync(folder);
+    } catch {
+      return;
+    }
   }
 }
 

@@ -139,15 +139,20 @@ async function checkOutputs({modelJson, outDir, json, overwrite = false}: RunOpt
   await checkOutputFolder(outDir, {
     overwrite, inputFolder: dirname(modelJson), mayHold: besideModel ? [basename(json)] : [],
   });
-  if (json !== undefined && !besideModel && !existsSync(dirname(resolve(json)))) {
+  if (json === undefined) {
+    return;
+  }
+  if (json.endsWith('.bin') || [resolve(modelJson), resolve(outDir, 'model.json')].includes(resolve(json))) {
+    throw new Error(`--json ${json}: that is a file of a model; give another name, e.g. report.json`);
+  }
+  if (!besideModel && !existsSync(dirname(resolve(json)))) {
     throw new Error(`--json ${json}: there is no folder '${dirname(json)}'`);
   }
 }
 
 async function load(input: StoredModel): Promise<LayersModel> {
   try {
-    // Without its training configuration: to compile the model would make an optimizer that nobody uses.
-    return await loadLayersModel(io.fromMemory({...toArtifacts(input), trainingConfig: undefined}));
+    return await loadLayersModel(io.fromMemory(toArtifacts(input)));
   } catch (error) {
     const reason = reasonOf(error);
     const unknown = /^Unknown (\w+): (.+?)\. This may be due/.exec(reason);
