@@ -57,6 +57,7 @@ export interface GemmGeometry {
   wRows: number;
   /** Steps a window is cut into: more than 1 only for decompress with long windows. */
   chunksPerWindow: number;
+  /** Devices count each variable in whole 16 bytes. */
   workgroupBytes: number;
 }
 
@@ -83,7 +84,7 @@ export function gemmGeometry(config: GemmConfig): GemmGeometry {
     xRows,
     wRows,
     chunksPerWindow,
-    workgroupBytes: 4 * (xRows * tileRows + wRows * tileCols + indexWords),
+    workgroupBytes: 4 * (xRows * tileRows + wRows * tileCols + 4 * Math.ceil(indexWords / 4)),
   };
 }
 
