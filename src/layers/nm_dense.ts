@@ -9,7 +9,7 @@
  * storage has them frozen, as packed words: the form to save, download and predict with.
  */
 import {
-  serialization, tensor2d, tidy, zeros, type DataType, type Tensor, type Tensor1D, type Tensor2D,
+  engine, getBackend, serialization, tensor2d, tidy, zeros, type DataType, type Tensor, type Tensor1D, type Tensor2D,
 } from '@tensorflow/tfjs-core';
 import type {layers, LayerVariable} from '@tensorflow/tfjs-layers';
 import '@tensorflow/tfjs-layers';
@@ -19,6 +19,7 @@ import {packIndices} from '../format/pack.js';
 import {
   formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike,
 } from '../format/pattern.js';
+import {checkIndices} from '../format/validate.js';
 import {nmSparseMatMul} from '../ops/nm_sparse_mat_mul.js';
 
 type DenseArgs = Parameters<typeof layers.dense>[0];
@@ -91,6 +92,7 @@ export class NMDense extends Dense {
           'bias', [units], 'float32', this.biasInitializer, this.biasRegularizer, true, this.biasConstraint);
       }
       this.indices = this.addWeight('indices', parts.indices, 'int32', keptIndices, undefined, false);
+      this.checkWrites(this.indices);
       this.inputSpec = [{minNDim: 2, axes: {[-1]: this.k}}];
     }
     this.built = true;
@@ -108,6 +110,26 @@ export class NMDense extends Dense {
       });
       return fused ? y : this.activation.apply(y);
     });
+  }
+
+  /**
+   * Loading a model writes its weights without asking the layer, and a wrong offset would go unnoticed on a GPU; so
+   * each write of indices is looked at first, and a corrupt file is refused while it is loaded.
+   */
+  private checkWrites(indices: LayerVariable): void {
+    const write = indices.write.bind(indices);
+    indices.write = value => {
+      const words = dataAtHand(value);
+      try {
+        if (words) {
+          checkIndices(words, [this.k, this.units], this.pattern);
+        }
+      } catch (error) {
+        const why = (error as Error).message.replace(/^checkIndices: /, '');
+        throw new Error(`NMDense '${this.name}': ${why}`, {cause: error});
+      }
+      return write(value);
+    };
   }
 
   override getConfig(): serialization.ConfigDict {
@@ -128,8 +150,17 @@ export class NMDense extends Dense {
     });
   }
 
-  /** Takes over the weights of a compressed kernel; copies them, so the caller still disposes its own. */
+  /**
+   * Takes over the weights of a compressed kernel; copies them, so the caller still disposes its own.
+   * @throws Error if the matrix is of another shape, pattern or storage than the layer's, or the layer is not built.
+   */
   setMatrix(matrix: NMSparseMatrix, bias?: Tensor): void {
+    // tfjs compares the tensors' shapes, which several patterns have in common.
+    const [given, own] = [matrix, this.matrix()].map(({shape, pattern, dtype}) =>
+      `a ${formatPattern(pattern)} matrix of shape [${shape}] stored as ${dtype}`);
+    if (given !== own) {
+      throw new Error(`NMDense '${this.name}': setMatrix got ${given}; the layer takes ${own}.`);
+    }
     const biases = bias ? [bias] : [];
     // tfjs orders weights: trainable first.
     this.setWeights(this.storage === 'float16' ? [...biases, matrix.values, matrix.indices] :
@@ -148,6 +179,19 @@ serialization.registerClass(NMDense as unknown as Parameters<typeof serializatio
  */
 export function nmDense(args: NMDenseArgs): NMDense {
   return new NMDense(args);
+}
+
+/**
+ * A tensor's words, if they can be had at once. On webgpu a tensor that lies on the GPU cannot be read synchronously;
+ * one that came from a file doesn't lie there yet, and any other came from a layer that was checked.
+ */
+function dataAtHand(tensor: Tensor): Int32Array | undefined {
+  const backend = engine().backend as {tensorMap?: {get(id: object): {values?: Int32Array} | undefined}};
+  if (getBackend() === 'webgpu') {
+    return backend.tensorMap?.get(tensor.dataId)?.values ?? undefined;
+  }
+  // eslint-disable-next-line no-restricted-syntax -- synchronous reading is what the other backends can do
+  return tensor.dataSync() as Int32Array;
 }
 
 /** addWeight wants something with `apply`; these two give constants. */
