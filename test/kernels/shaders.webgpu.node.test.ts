@@ -143,12 +143,12 @@ function grid(vectorLengths: number[], epilogues: EpilogueConfig[], patterns = P
 
 describe('every shader', function() {
   this.timeout(120_000);
-  let gpu: GPU; // Dawn lives as long as this is referenced
   let backend: WebGPUBackend;
   const known = new Set<string>();
 
   before('make a device that only validates', async () => {
-    gpu = create(['backend=null', 'enable-dawn-features=allow_unsafe_apis']);
+    const gpu = create(['backend=null', 'enable-dawn-features=allow_unsafe_apis']);
+    Object.assign(globalThis, {validatingGpu: gpu}); // collected, it would take Node down with it
     const adapter = (await gpu.requestAdapter())!;
     const device = await adapter.requestDevice();
     watchDevice(device);

@@ -73,20 +73,22 @@ function gemm(
   };
 }
 
-/** As many rows and columns as the large tiles need before they are chosen. */
-function largeGemm(
-    tile: [number, number], strategy: GemmStrategy, pattern: () => PatternLike, aligned: boolean): Stratum {
-  const [tileRows, tileCols] = tile;
+/** About as many rows and columns as it takes for tiles of `area` elements to be chosen, or larger ones. */
+function largeGemm(strategy: GemmStrategy, area: number, aligned: boolean): Stratum {
+  const size = 16 * Math.sqrt(area);
   return {
-    name: `${strategy} tiles of ${tileRows}×${tileCols}, ${columns(aligned)}`,
+    name: `${strategy} tiles of ${area} elements or more, ${columns(aligned)}`,
     aligned,
-    draw: random => ({
-      rows: between(random, 8 * tileRows - 20, 8 * tileRows),
-      shape: [between(random, 20, 40), 16 * tileCols - (aligned ? 4 : 3)],
-      pattern: pattern(),
-    }),
+    draw: random => {
+      const m = between(random, 1, 32);
+      return {
+        rows: between(random, size - 20, size),
+        shape: [between(random, 20, 40), size - (aligned ? 4 : 3)],
+        pattern: {n: between(random, 1, m), m, vectorLength: pick(random, VECTOR_LENGTHS)},
+      };
+    },
     accept: plan => plan.kind === 'gemm' && plan.config.strategy === strategy && plan.splits === 1 &&
-        plan.config.tileRows === tileRows && plan.config.tileCols === tileCols,
+        plan.config.tileRows * plan.config.tileCols >= area,
   };
 }
 
@@ -100,7 +102,7 @@ function gemv(
       const m = between(random, 1, 64);
       return {
         rows: between(random, ...rows),
-        shape: [between(random, 1, split ? 1500 : 300), drawCols(random, aligned, 100)],
+        shape: [between(random, 1, split ? 5000 : 300), drawCols(random, aligned, 100)],
         pattern: {n: between(random, 1, m), m, vectorLength: pick(random, vectorLengths)},
       };
     },
@@ -132,9 +134,9 @@ const STRATA: Stratum[] = [
   gemm('decompress', [1, 2], false, true, {minM: 33, maxM: 256}),
   gemm('dense', VECTOR_LENGTHS, true, true),
   gemm('dense', VECTOR_LENGTHS, false, false, {maxM: 256}),
-  largeGemm([128, 64], 'window', () => '5:8v32', true),
-  largeGemm([64, 64], 'packed', () => '1:4v16', true),
-  largeGemm([64, 32], 'decompress', () => '2:4', false),
+  largeGemm('packed', 4096, true),
+  largeGemm('window', 4096, true),
+  largeGemm('decompress', 1024, false),
   gemv([1, 1], [1], true, false),
   gemv([1, 1], WHOLE_VECS, false, true),
   gemv([2, 2], [2], false, false),
@@ -227,7 +229,7 @@ async function checkCase(of: Case, salt: number): Promise<void> {
 
 describe('nmSparseMatMul, a random case of each kind', () => {
   for (const stratum of STRATA) {
-    const large = stratum.name.includes('×');
+    const large = stratum.name.includes('elements');
     it(`multiplies in ${stratum.name}`, async () => {
       const draws = backendName === 'cpu' && !large ? 20 : 1;
       for (let draw = 0; draw < draws; ++draw) {
@@ -411,7 +413,7 @@ describe('nmSparseMatMul, one product twice', () => {
     ['window', {rows: 18, shape: [600, 40], pattern: '5:8v8', dtype: 'float32', activation: 'tanh', hasBias: true}],
     ['decompress', {rows: 18, shape: [600, 40], pattern: '2:4', dtype: 'float32', activation: 'tanh', hasBias: true}],
     ['dense', {rows: 18, shape: [602, 40], pattern: '4:4v4', dtype: 'float32', activation: 'tanh', hasBias: true}],
-    ['gemv', {rows: 3, shape: [1202, 40], pattern: '2:4v4', dtype: 'float32', activation: 'tanh', hasBias: true}],
+    ['gemv', {rows: 3, shape: [4100, 40], pattern: '2:4v4', dtype: 'float32', activation: 'tanh', hasBias: true}],
   ];
   for (const [kind, of] of SPLIT) {
     it(`is the same to the last bit with k split (${kind}), and a NaN stays in its row`, async () => {
