@@ -27,6 +27,10 @@ export interface GemmConfig extends CompressedConfig {
   threadCols: number;
   /** packed, dense: kept rows a step loads. window, decompress: windows (or, past {@link MAX_DENSE_ROWS}, unused). */
   block: number;
+  /** Kept rows the inner loop takes a turn, written out: 1 is a plain loop. Divides the kept rows of a step. */
+  unroll: number;
+  /** vec4s added to a row of x in workgroup memory, so that columns of it spread over the banks. */
+  xPad: 0 | 1;
   /** Writes partial sums [splits, rows, n] for a second pass, no epilogue. */
   partial: boolean;
   epilogue: EpilogueConfig;
@@ -62,7 +66,7 @@ export interface GemmGeometry {
 }
 
 export function gemmGeometry(config: GemmConfig): GemmGeometry {
-  const {strategy, tileRows, tileCols, threadRows, threadCols, block, pattern} = config;
+  const {strategy, tileRows, tileCols, threadRows, threadCols, block, xPad, pattern} = config;
   const threadsX = tileCols / threadCols;
   const threadsY = tileRows / threadRows;
   const groupsInTile = strategy === 'dense' ? 1 : Math.max(1, tileCols / pattern.vectorLength);
@@ -84,7 +88,7 @@ export function gemmGeometry(config: GemmConfig): GemmGeometry {
     xRows,
     wRows,
     chunksPerWindow,
-    workgroupBytes: 4 * (xRows * tileRows + wRows * tileCols + 4 * Math.ceil(indexWords / 4)),
+    workgroupBytes: 4 * (xRows * (tileRows + 4 * xPad) + wRows * tileCols + 4 * Math.ceil(indexWords / 4)),
   };
 }
 

@@ -85,7 +85,7 @@ export class NMGemmProgram implements WebGPUProgram {
       ${config.strategy === 'dense' ? '' : indicesSnippet(config)}
       ${valuesSnippet(config)}
       ${epilogueSnippet(config.epilogue, this.outputComponent)}
-      var<workgroup> xTile: array<vec4<f32>, ${(geometry.xRows * tileRows) / 4}>;
+      var<workgroup> xTile: array<vec4<f32>, ${geometry.xRows * (tileRows / 4 + config.xPad)}>;
       var<workgroup> wTile: array<vec4<f32>, ${(geometry.wRows * tileCols) / 4}>;
       ${rowsInTile}
 
@@ -161,6 +161,11 @@ function turns(count: number, threads: number, body: (turn: number, item: string
   }).join('');
 }
 
+/** Where the item-th vec4 of the x tile lies, with the padding of its row. */
+function xPlace(item: string, {tileRows, xPad}: GemmConfig): string {
+  return xPad ? `${item} + ${item} / ${tileRows / 4}u` : item;
+}
+
 /** The loads of packed, window and dense: x by row, values as they lie. */
 function gatherLoads(config: GemmConfig, geometry: GemmGeometry): Loads {
   const {strategy, tileRows, tileCols, pattern, block} = config;
@@ -205,7 +210,7 @@ function gatherLoads(config: GemmConfig, geometry: GemmGeometry): Loads {
             }${fetchIndices}
           }`,
     commit: turns(xCount, threads, (turn, item) => `
-          xTile[${item}] = xNext${turn};`) + turns(wCount, threads, (turn, item) => `
+          xTile[${xPlace(item, config)}] = xNext${turn};`) + turns(wCount, threads, (turn, item) => `
           wTile[${item}] = wNext${turn};`) + turns(indexCount, threads, (turn, item) => `
           rowInTile[${item}] = rowNext${turn};`),
   };
@@ -248,7 +253,7 @@ function decompressLoads(config: GemmConfig, geometry: GemmGeometry): Loads {
             xNext${turn} = x[min(firstRow + ${i} / ${xVecs}u, lastRow) * xStride + xStart + ${i} % ${xVecs}u];`)}
           }`,
     commit: turns(xCount, threads, (turn, i) => `
-          xTile[${i}] = xNext${turn};`) + `
+          xTile[${xPlace(i, config)}] = xNext${turn};`) + `
           for (var item = localIndex; item < ${(chunked ? 1 : block) * wVecs}u; item += ${threads}u) {
             for (var r = 0u; r < ${rowsPerItem}u; r++) {
               wTile[(${item.window} * ${rowsPerItem}u + r) * ${wVecs}u + ${item.col}] = vec4<f32>(0.0);
@@ -265,31 +270,37 @@ function decompressLoads(config: GemmConfig, geometry: GemmGeometry): Loads {
 
 /** The inner product over a step: for each kept row, threadRows of x times threadCols of W from workgroup memory. */
 function multiply(config: GemmConfig, geometry: GemmGeometry): string {
-  const {strategy, tileRows, tileCols, threadRows, threadCols, pattern, block} = config;
+  const {strategy, tileRows, tileCols, threadRows, threadCols, pattern, block, unroll, xPad} = config;
   const {threadsY, keptPerBlock, wRows, groupsInTile} = geometry;
-  const xVecs = tileRows / 4;
+  const xStride = tileRows / 4 + xPad;
   const wVecs = tileCols / 4;
   const chunks = range(threadCols / 4);
+  const turnsOf = range(unroll);
   // A thread's vec4 columns lie in one group unless groups are narrower than the thread tile.
   const picks = (strategy === 'packed' || strategy === 'window') && groupsInTile > 1;
   const oneGroup = !picks || pattern.vectorLength >= threadCols;
-  const xRow = (c: number) => {
+  const reads = oneGroup ? [0] : chunks;
+  const xRow = (c: number, u: number) => {
     const group = picks ? `(col${c} * 4u / ${pattern.vectorLength}u)` : '0u';
     switch (strategy) {
-      case 'packed': return `${group} * ${block}u + kk`;
-      case 'window': return `rowInTile[${group} * ${keptPerBlock}u + kk]`;
-      default: return 'kk';
+      case 'packed': return `${group} * ${block}u + kk + ${u}u`;
+      case 'window': return `rowInTile[${group} * ${keptPerBlock}u + kk + ${u}u]`;
+      default: return `kk + ${u}u`;
     }
   };
-  const readX = (c: number) => `
-            let xAt${c} = (${xRow(c)}) * ${xVecs}u + threadY;${range(threadRows / 4).map(r => `
-            let x${c}_${r} = xTile[xAt${c} + ${r * threadsY}u];`).join('')}`;
-  const products = range(threadRows).map(r => chunks.map(c => `
-            sum${r}_${c} += x${oneGroup ? 0 : c}_${r >> 2}[${r & 3}] * w${c};`).join('')).join('');
+  // All indices of a turn first: then their latency is paid once.
+  const rows = turnsOf.map(u => reads.map(c => `
+            let xAt${c}_${u} = (${xRow(c, u)}) * ${xStride}u + threadY;`).join('')).join('');
+  const body = (u: number) => `
+            {${reads.map(c => range(threadRows / 4).map(r => `
+            let x${c}_${r} = xTile[xAt${c}_${u} + ${r * threadsY}u];`).join('')).join('')}${chunks.map(c => `
+            let w${c} = wTile[(kk + ${u}u) * ${wVecs}u + col${c}];`).join('')}${
+    range(threadRows).map(r => chunks.map(c => `
+            sum${r}_${c} += x${oneGroup ? 0 : c}_${r >> 2}[${r & 3}] * w${c};`).join('')).join('')}
+            }`;
   return `
-          for (var kk = 0u; kk < ${strategy === 'decompress' ? wRows : keptPerBlock}u; kk++) {${
-    (oneGroup ? [0] : chunks).map(readX).join('')}${chunks.map(c => `
-            let w${c} = wTile[kk * ${wVecs}u + col${c}];`).join('')}${products}
+          for (var kk = 0u; kk < ${strategy === 'decompress' ? wRows : keptPerBlock}u; kk += ${unroll}u) {${
+    rows}${turnsOf.map(body).join('')}
           }`;
 }
 

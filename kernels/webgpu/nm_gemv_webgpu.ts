@@ -17,23 +17,30 @@ import {range} from './range.js';
 export interface GemvConfig extends CompressedConfig {
   /** Rows of y a workgroup computes; rows beyond the last are computed again and not stored. */
   rows: 1 | 2 | 4 | 8 | 16;
+  /** vec4 columns a workgroup computes: how long the runs are that it reads of W's rows. */
+  vecCols: 8 | 16 | 32 | 64;
   /** Writes partial sums [splits, rows, n] for a second pass, no epilogue. */
   partial: boolean;
   epilogue: EpilogueConfig;
 }
 
-const VEC_COLS = 8;
-const SLICES = 32;
-const THREADS = VEC_COLS * SLICES;
+const THREADS = 256;
 /** Kept rows a slice takes in one turn. */
 const TURN = 4;
 /** Rows whose sums meet in workgroup memory at once: 4 × 256 × 16 bytes are the default limit of 16 KB. */
 const ROWS_AT_ONCE = 4;
 
-/** Columns of y a workgroup of {@link NMGemvProgram} computes. */
-export const GEMV_TILE_COLS = 4 * VEC_COLS;
-/** Kept rows a workgroup covers in one turn of all its slices. */
-export const GEMV_TURN_ROWS = SLICES * TURN;
+/** What a configuration implies. */
+export function gemvGeometry({vecCols}: Pick<GemvConfig, 'vecCols'>) {
+  const slices = THREADS / vecCols;
+  return {
+    slices,
+    /** Columns of y a workgroup computes. */
+    tileCols: 4 * vecCols,
+    /** Kept rows all slices of a workgroup cover in one turn. */
+    turnRows: slices * TURN,
+  };
+}
 
 export interface GemvUniforms {
   rows: number;
@@ -61,7 +68,7 @@ export class NMGemvProgram implements WebGPUProgram {
     const {partial, epilogue, alignedCols} = config;
     this.outputShape = partial ? [splits, rows, cols] : [rows, cols];
     this.dispatchLayout = partial ? {x: [2], y: [1], z: [0]} : {x: [1], y: [0]};
-    const tiles = Math.ceil(rows / config.rows) * Math.ceil(cols / GEMV_TILE_COLS);
+    const tiles = Math.ceil(rows / config.rows) * Math.ceil(cols / gemvGeometry(config).tileCols);
     const across = Math.min(tiles, maxDispatch);
     this.dispatch = [across, Math.ceil(tiles / across), splits];
     this.outputComponent = alignedCols ? 4 : 1;
@@ -79,7 +86,8 @@ export class NMGemvProgram implements WebGPUProgram {
   }
 
   getUserCode(): string {
-    const {rows, pattern: {vectorLength}, alignedCols, partial, epilogue} = this.config;
+    const {rows, vecCols, pattern: {vectorLength}, alignedCols, partial, epilogue} = this.config;
+    const {slices, turnRows} = gemvGeometry(this.config);
     const rowIds = range(rows);
     // A vec4 of columns meets 4, 2 or 1 groups, so each kept row stands for as many rows of x.
     const distinct = Math.max(1, 4 / vectorLength);
@@ -120,25 +128,25 @@ export class NMGemvProgram implements WebGPUProgram {
 
       fn main() {
         let tile = workgroupId.x + workgroupId.y * numWorkgroups.x;
-        let col = (tile % u32(uniforms.colTiles)) * ${VEC_COLS}u + localIndex % ${VEC_COLS}u;
+        let col = (tile % u32(uniforms.colTiles)) * ${vecCols}u + localIndex % ${vecCols}u;
         let rowStart = (tile / u32(uniforms.colTiles)) * ${rows}u;
-        let slice = localIndex / ${VEC_COLS}u;
+        let slice = localIndex / ${vecCols}u;
         let lastRow = u32(uniforms.depth) - 1u;
         let start = workgroupId.z * u32(uniforms.keptPerSplit);
         let end = min(start + u32(uniforms.keptPerSplit), u32(uniforms.keptRows));
         ${rowIds.map(r => `
         let x${r} = min(rowStart + ${r}u, u32(uniforms.rows) - 1u) * u32(uniforms.depth);
         var sum${r} = vec4<f32>(0.0);`).join('')}
-        for (var j = start + slice * ${TURN}u; j < end; j += ${GEMV_TURN_ROWS}u) {${range(distinct).map(d => `
+        for (var j = start + slice * ${TURN}u; j < end; j += ${turnRows}u) {${range(distinct).map(d => `
           let word${d} = ${groupWord(d)};`).join('')}
           ${multiply}
         }${batches.map(batch => `
         ${batch.map((r, i) => `sums[${i * THREADS}u + localIndex] = sum${r};`).join('\n        ')}
-        for (var half = ${SLICES / 2}u; half > 0u; half /= 2u) {
+        for (var half = ${slices / 2}u; half > 0u; half /= 2u) {
           workgroupBarrier();
           if (slice < half) {
             for (var r = 0u; r < ${batch.length}u; r++) {
-              sums[r * ${THREADS}u + localIndex] += sums[r * ${THREADS}u + localIndex + half * ${VEC_COLS}u];
+              sums[r * ${THREADS}u + localIndex] += sums[r * ${THREADS}u + localIndex + half * ${vecCols}u];
             }
           }
         }
@@ -146,7 +154,7 @@ export class NMGemvProgram implements WebGPUProgram {
         if (slice < ${batch.length}u) {
           let row = rowStart + ${batch[0]}u + slice;
           if (row < u32(uniforms.rows)) {
-            let sum = sums[slice * ${THREADS}u + localIndex % ${VEC_COLS}u];${store}
+            let sum = sums[slice * ${THREADS}u + localIndex % ${vecCols}u];${store}
           }
         }${batch !== batches[batches.length - 1] ? `
         workgroupBarrier();` : ''}`).join('')}

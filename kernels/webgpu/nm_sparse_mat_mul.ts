@@ -16,7 +16,7 @@ import {NMDecompressProgram} from './decompress_webgpu.js';
 import {epilogueUniformData, type EpilogueConfig} from './epilogue.js';
 import {NMGatherKeptProgram} from './gather_kept_webgpu.js';
 import {NMGemmProgram} from './nm_gemm_webgpu.js';
-import {NMGemvProgram, GEMV_TILE_COLS} from './nm_gemv_webgpu.js';
+import {gemvGeometry, NMGemvProgram} from './nm_gemv_webgpu.js';
 import {NMReduceProgram} from './reduce_webgpu.js';
 import {choosePlan, wordsPerGroup} from './select.js';
 import {NMTransposeProgram} from './transpose_webgpu.js';
@@ -48,7 +48,7 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args): TensorInfo 
   if (plan.kind === 'gemv') {
     const program = new NMGemvProgram(plan.config, rows, cols, plan.splits, maxDispatch);
     const uniforms = NMGemvProgram.uniformData(
-      {...common, keptPerSplit: plan.keptPerSplit, colTiles: Math.ceil(cols / GEMV_TILE_COLS)});
+      {...common, keptPerSplit: plan.keptPerSplit, colTiles: Math.ceil(cols / gemvGeometry(plan.config).tileCols)});
     y = backend.runWebGPUProgram(
       program, [x, values, indices, ...ownEpilogue.tensors], 'float32', [...uniforms, ...ownEpilogue.data]);
   } else {

@@ -77,7 +77,6 @@ describe('a device whose dispatches have room for three workgroups a dimension',
 
 describe('a device with 16 KB of workgroup memory', () => {
   const cases: Array<[string, Case]> = [
-    ['packed', {rows: 20, shape: [64, 36], pattern: '1:8v4'}],
     ['packed', {rows: 20, shape: [200, 36], pattern: '60:128v8'}], // elsewhere window
     ['decompress', {rows: 1024, shape: [64, 1024], pattern: '1:2'}],
   ];

@@ -75,7 +75,7 @@ function gemm(
 
 /** About as many rows and columns as it takes for tiles of `area` elements to be chosen, or larger ones. */
 function largeGemm(strategy: GemmStrategy, area: number, aligned: boolean): Stratum {
-  const size = 16 * Math.sqrt(area);
+  const size = 23 * Math.sqrt(area);
   return {
     name: `${strategy} tiles of ${area} elements or more, ${columns(aligned)}`,
     aligned,

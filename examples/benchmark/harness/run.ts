@@ -47,7 +47,6 @@ async function runPoint({rows, n, k}: Point, {patterns, dtypes}: Suite, onRow: (
   const xs = await x.data() as Float32Array;
   const measured: Row[] = [];
   const flops = 2 * rows * n * k;
-  const repeats = Math.max(3, Math.min(40, Math.round(4e11 / flops)));
   const record = (kernel: string, dtype: string, ms: number, keptShare: number, weightBytes: number, error: number) => {
     const baseline = (name: string) => (measured.find(({kernel}) => kernel === name)?.ms ?? ms) / ms;
     const row: Row = {
@@ -66,7 +65,7 @@ async function runPoint({rows, n, k}: Point, {patterns, dtypes}: Suite, onRow: (
   const product = matMul(x, w);
   const error = await sampledError(product, xs, ws, k);
   product.dispose();
-  record('tf.matMul', 'float32', await measure(i => matMul(x, denseCopies[i % denseCopies.length]), {repeats}), 1,
+  record('tf.matMul', 'float32', await measure(i => matMul(x, denseCopies[i % denseCopies.length])), 1,
     4 * n * k, error);
   denseCopies.forEach(copy => copy.dispose());
   const variants = [{kernel: 'dense', pattern: '32:32v32', dtype: 'float32' as const},
@@ -84,7 +83,7 @@ async function runPoint({rows, n, k}: Point, {patterns, dtypes}: Suite, onRow: (
     const matrices = [matrix, ...Array.from({length: copies(matrix.bytes) - 1}, () => new NMSparseMatrix({
       ...matrix, values: copyOf(matrix.values), indices: copyOf(matrix.indices),
     }))];
-    const ms = await measure(i => nmSparseMatMul(x, matrices[i % matrices.length]), {repeats});
+    const ms = await measure(i => nmSparseMatMul(x, matrices[i % matrices.length]));
     record(kernel, dtype, ms, matrix.keptRows / k, matrix.bytes, sampled);
     matrices.forEach(each => each.dispose());
   }
