@@ -17,7 +17,7 @@ interface Encoding {
   computePassEncoder: GPUComputePassEncoder | null;
 }
 
-const WARM_UP_MS = 60;
+const WARM_UP_MS = 400;
 const ROUND_MS = 30;
 const ROUNDS = 5;
 /** Outputs of a round are freed at its end. */
