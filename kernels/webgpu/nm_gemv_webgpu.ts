@@ -3,10 +3,10 @@
  *
  * A workgroup computes some columns for up to 16 rows. Its 256 threads are vec4 columns × slices of the kept rows: a
  * slice takes four consecutive kept rows a turn, so that one word brings the offsets of all four, and neighbouring
- * slices read neighbouring rows of W. More columns are longer runs of memory, more slices more rows at once. The slices'
- * sums meet in a tree in workgroup memory. x is read in place, row-major: at these sizes it lies in the cache. Where
- * the columns alone leave the device idle, kept rows are split over workgroups too, and a second pass adds the parts
- * (reduce_webgpu.ts).
+ * slices read neighbouring rows of W. More columns are longer runs of memory, more slices more rows at once. The sums
+ * of the slices meet in a tree in workgroup memory. x is read in place, row-major: at these sizes it lies in the cache.
+ * Where the columns alone leave the device idle, kept rows are split over workgroups too, and a second pass adds the
+ * parts (reduce_webgpu.ts).
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indicesSnippet, valuesComponents, valuesSnippet, type CompressedConfig} from './compressed_wgsl.js';

@@ -43,7 +43,7 @@ const ENOUGH_THREADS = 65536;
 /** Splits of a GEMM; a step count below which a split spends its time starting and ending. */
 const MAX_SPLITS = 8;
 const MIN_STEPS_PER_SPLIT = 4;
-/** A GEMV hides memory latency by workgroups alone, so it wants more of them; and each should have some rows to read. */
+/** A GEMV hides memory latency by workgroups alone, so it wants more of them, each with some rows to read. */
 const ENOUGH_GEMV_WORKGROUPS = 1024;
 const MAX_GEMV_SPLITS = 16;
 const MIN_GEMV_ROWS_PER_SPLIT = 512;
