@@ -1,7 +1,7 @@
 /**
  * The kernels for every backend that has none of its own (tfjs-node's 'tensorflow', 'webgl', 'wasm', whatever comes),
  * made of public tfjs ops: W is rebuilt by one batched gather and multiplied densely. No faster than dense, but right
- * everywhere, and the download and the weights in memory stay small.
+ * everywhere, and the download stays small.
  *
  * Packed words never touch the device: 'webgl' keeps int32 in float textures, which round above 2^24. They are decoded
  * on the CPU, once for each tensor, and remembered for as long as its data lives.

@@ -25,7 +25,7 @@ export interface GemmConfig extends CompressedConfig {
   /** Rows × columns of y a thread computes; multiples of 4. */
   threadRows: number;
   threadCols: number;
-  /** packed, dense: kept rows a step loads. window, decompress: windows (or, past {@link MAX_DENSE_ROWS}, unused). */
+  /** packed, dense: kept rows a step loads. window, decompress: whole windows (decompress cuts long ones instead). */
   block: number;
   /** Kept rows the inner loop takes a turn, written out: 1 is a plain loop. Divides the kept rows of a step. */
   unroll: number;

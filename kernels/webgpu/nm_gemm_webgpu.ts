@@ -11,8 +11,8 @@
  * as the second buffer: WebGPU's default 16 KB of workgroup memory is too small for two).
  *
  * x comes transposed, [k][rows rounded up to tiles] (transpose_webgpu.ts): then a kept row is one contiguous run,
- * every load is a vec4 along rows, and no load needs a guard. Threads of a subgroup sit 4 × 8 so that with
- * vectorLength 32 and 8 columns a thread one subgroup serves one group, and the index is the same in all its lanes.
+ * every load is a vec4 along rows, and no load needs a guard. Threads of a subgroup sit 4 × 8, so that it covers few
+ * columns, with vectorLength 32 all of one group, and the index is the same in all its lanes.
  *
  * Edges: columns past n compute garbage that is never stored; rows past `rows` are zeros of the transposed x; kept
  * rows past w get zero values, in the last step alone, so interior steps pay nothing. No control flow around a barrier

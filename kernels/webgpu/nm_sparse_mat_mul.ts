@@ -54,6 +54,12 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args): TensorInfo 
   } else {
     const {tileRows, tileCols, strategy} = plan.config;
     const stride = Math.ceil(rows / tileRows) * tileRows;
+    const most = backend.device.limits.maxStorageBufferBindingSize;
+    if (4 * stride * depth > most) {
+      // The bind group would fail silently, and the result be whatever lay in the buffer.
+      throw new Error(`nmSparseMatMul: x [${rows},${depth}] takes ${4 * stride * depth} bytes transposed; ` +
+          `this device binds ${most} at most. Multiply fewer rows at a time.`);
+    }
     const transpose = new NMTransposeProgram(rows, depth, stride, maxDispatch);
     const xByDepth = backend.runWebGPUProgram(transpose, [x], 'float32', transpose.uniformData());
     const program = new NMGemmProgram(plan.config, rows, cols, plan.splits, maxDispatch);

@@ -133,7 +133,7 @@ function candidateConfigs(problem: MatMulProblem, limits: ProgramLimits): GemmCo
   if (vectorLength < 4) {
     return of('decompress');
   }
-  // Rows of x a kept row costs: one for each group of the tile, or M/N.
+  // Rows of x a kept row costs: one for each group of the tile (of packed's largest), or M/N.
   const groups = Math.max(1, TILES.packed[0].tileCols / vectorLength);
   const [first, second] = groups <= m / n ? [of('packed'), of('window')] : [of('window'), of('packed')];
   return [first, second, of('decompress')].find(configs => configs.length > 0) as GemmConfig[];

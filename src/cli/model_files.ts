@@ -89,7 +89,7 @@ function parseModelJson(path: string, text: Uint8Array): io.ModelJSON {
         'model.save() or tensorflowjs_converter --output_format=tfjs_layers_model writes');
   }
   if (json.format !== undefined && json.format !== null && json.format !== LAYERS_FORMAT) {
-    throw new Error(`${path} has format ${JSON.stringify(json.format)}; only '${LAYERS_FORMAT}' can be converted`);
+    throw new Error(`${path} has format ${inJson(json.format)}; only '${LAYERS_FORMAT}' can be converted`);
   }
   if (!isObject(topology)) {
     throw new Error(`${path} has no modelTopology: it is not a saved model, or only its weights`);
@@ -125,17 +125,17 @@ function wrongInEntry(entry: io.WeightsManifestEntry): string | undefined {
     return 'has no name';
   }
   if (!isListOf(entry.shape, size => Number.isSafeInteger(size) && (size as number) >= 0)) {
-    return `has shape ${JSON.stringify(entry.shape)}; a shape is a list of whole numbers`;
+    return `has shape ${inJson(entry.shape)}; a shape is a list of whole numbers`;
   }
   if (!['float32', 'int32', 'bool', 'string', 'complex64'].includes(entry.dtype)) {
-    return `has dtype ${JSON.stringify(entry.dtype)}, which tfjs does not know`;
+    return `has dtype ${inJson(entry.dtype)}, which tfjs does not know`;
   }
   if (!('quantization' in entry)) {
     return undefined;
   }
   const {quantization} = entry;
   if (!isObject(quantization) || !['uint8', 'uint16', 'float16'].includes(quantization.dtype)) {
-    return `has quantization ${JSON.stringify(quantization)}; its dtype must be uint8, uint16 or float16`;
+    return `has quantization ${inJson(quantization)}; its dtype must be uint8, uint16 or float16`;
   }
   if (entry.dtype !== 'float32' && (entry.dtype !== 'int32' || quantization.dtype === 'float16')) {
     return `is ${entry.dtype} quantized as ${quantization.dtype}, which tfjs does not know`;
@@ -229,4 +229,9 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 function isListOf(value: unknown, test: (item: unknown) => boolean): boolean {
   return Array.isArray(value) && value.every(test);
+}
+
+/** A value as the file has it; a field that is not there has none. */
+function inJson(value: unknown): string {
+  return value === undefined ? 'none' : JSON.stringify(value);
 }

@@ -16,7 +16,7 @@ import type {NMSparseMatrix, StorageDtype} from '../format/nm_sparse_matrix.js';
 import {formatPattern, type NMPattern} from '../format/pattern.js';
 import {NMDense} from '../layers/nm_dense.js';
 import {decompress} from '../ops/nm_sparse_mat_mul.js';
-import {planLayers, PRUNE_OPTION_NAMES, type PruneOptions} from '../pruning/plan.js';
+import {planLayers, PRUNE_OPTION_NAMES, type LayerPlan, type PruneOptions} from '../pruning/plan.js';
 import {summarize, type LayerReport, type PruneReport} from './report.js';
 
 export interface PruneProgress {
@@ -69,14 +69,16 @@ interface Found {
  */
 export async function pruneLayersModel(
     model: LayersModel, options: PruneLayersModelOptions): Promise<{model: LayersModel; report: PruneReport}> {
-  const planFor = checkArguments(model, options);
+  checkArguments(model, options);
   const {dtype = 'float32', onProgress} = options;
   const configuration = {className: model.getClassName(), config: model.getConfig()};
   const topology = JSON.parse(JSON.stringify(configuration)) as LayerJson;
   const found = findLayers(model, topology, '');
+  const planFor = planLayers('pruneLayersModel', options, found.map(({layer, path}) => ({name: layer.name, path})));
   const reports: LayerReport[] = [];
   const matrices = new Map<Layer, NMSparseMatrix>();
   const planned = found.map(at => ({at, plan: at.dense ? planFor(at.layer.name, at.path) : notDense(at)}));
+  refuseDivergingPlans(planned);
   const convertible = planned.filter(({plan}) => 'pattern' in plan);
   const allWeights = convertible.reduce((sum, {at}) => sum + weightCount(at.layer), 0);
   let doneWeights = 0;
@@ -107,7 +109,7 @@ export async function pruneLayersModel(
         reports.push({...asBefore, reason: outcome.reason});
         continue;
       }
-      // A layer that two nested models share stands in both.
+      // A layer that two nested models share stands in both, and becomes one in each.
       matrices.get(layer)?.dispose();
       matrices.set(layer, outcome.matrix);
       rewrite(json, plan.pattern, dtype);
@@ -120,15 +122,14 @@ export async function pruneLayersModel(
         ...(dense === layer ? {} : {reason: 'the wrapper became one NMDense over all time steps'}),
       });
     }
-    const pruned = rebuild(model, topology, matrices);
     onProgress?.({layer: '', done, total: convertible.length, fraction: 1});
-    return {model: pruned, report: summarize(reports)};
+    return {model: rebuild(model, topology, matrices), report: summarize(reports)};
   } finally {
     matrices.forEach(matrix => matrix.dispose());
   }
 }
 
-function checkArguments(model: LayersModel, options: PruneLayersModelOptions) {
+function checkArguments(model: LayersModel, options: PruneLayersModelOptions): void {
   if (typeof model?.toJSON !== 'function' || !Array.isArray(model.layers)) {
     throw new Error('pruneLayersModel: model is not a tf.LayersModel; load one with tf.loadLayersModel.');
   }
@@ -140,7 +141,22 @@ function checkArguments(model: LayersModel, options: PruneLayersModelOptions) {
     throw new Error(`pruneLayersModel: there is no option '${unknown}'; ` +
         `the options are ${[...PRUNE_OPTION_NAMES, 'onProgress'].join(', ')}.`);
   }
-  return planLayers('pruneLayersModel', options);
+  if (options.onProgress !== undefined && typeof options.onProgress !== 'function') {
+    throw new Error(`pruneLayersModel: onProgress is ${JSON.stringify(options.onProgress)}; give a function.`);
+  }
+}
+
+/** tfjs saves a layer that two nested models share once for each; so they can both be converted, but only alike. */
+function refuseDivergingPlans(planned: {at: Found; plan: LayerPlan}[]): void {
+  const seen = new Map<Layer, {path: string; plan: string}>();
+  for (const {at: {layer, path}, plan} of planned) {
+    const first = seen.get(layer);
+    if (first && first.plan !== JSON.stringify(plan)) {
+      throw new Error(`pruneLayersModel: '${first.path}' and '${path}' are one layer, but the options treat them ` +
+          'differently; name both or neither.');
+    }
+    seen.set(layer, {path, plan: JSON.stringify(plan)});
+  }
 }
 
 function notDense({layer}: Found): {reason: string} {
@@ -204,24 +220,27 @@ async function compressKernel(
     dense: Layer, pattern: NMPattern, dtype: StorageDtype,
     onProgress: (fraction: number) => void): Promise<{matrix: NMSparseMatrix; keptEnergy: number} | {reason: string}> {
   const kernel = dense instanceof NMDense ? decompress(dense.matrix()) : dense.weights[0].read() as Tensor2D;
+  const disposable: {dispose(): void}[] = dense instanceof NMDense ? [kernel] : [];
   try {
     const matrix = await compress(kernel, {pattern, dtype, onProgress});
-    const bytesNow = dense instanceof NMDense ? dense.matrix().bytes : 4 * kernel.size;
-    if (matrix.bytes >= bytesNow && !(dense instanceof NMDense)) {
-      const reason = `${formatPattern(pattern)} would take ${matrix.bytes} bytes, dense takes ${bytesNow}`;
-      matrix.dispose();
-      return {reason};
+    const bytesNow = dense instanceof NMDense ? Infinity : 4 * kernel.size;
+    if (matrix.bytes >= bytesNow) {
+      disposable.push(matrix);
+      return {reason: `${formatPattern(pattern)} would take ${matrix.bytes} bytes, dense takes ${bytesNow}`};
     }
     const kept = decompress(matrix);
+    disposable.push(kept);
     const keptEnergy = energy(await kept.data()) / energy(await kernel.data());
-    kept.dispose();
     return {matrix, keptEnergy: Number.isNaN(keptEnergy) ? 1 : keptEnergy};
   } catch (error) {
-    return {reason: (error as Error).message};
-  } finally {
-    if (dense instanceof NMDense) {
-      kernel.dispose();
+    // What compress says of the weights concerns this layer alone; all else (a lost GPU, a callback) the caller.
+    const {message} = error as Error;
+    if (!message.startsWith('compress: ')) {
+      throw error;
     }
+    return {reason: message};
+  } finally {
+    disposable.forEach(each => each.dispose());
   }
 }
 

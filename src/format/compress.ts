@@ -67,8 +67,11 @@ const HALF_OVERFLOW = 65520;
  *     infinity; if the mask does not fit the pattern; if a kept value is too large for float16.
  */
 export async function compress(
-    W: Tensor2D,
-    {pattern: patternLike, mask, dtype = 'float32', onProgress}: CompressOptions): Promise<NMSparseMatrix> {
+    W: Tensor2D, options: CompressOptions): Promise<NMSparseMatrix> {
+  if (options === null || typeof options !== 'object') {
+    throw new Error("compress: options is missing; give at least {pattern: '2:4'}.");
+  }
+  const {pattern: patternLike, mask, dtype = 'float32', onProgress} = options;
   const pattern = parsePattern(patternLike);
   if (dtype !== 'float32' && dtype !== 'float16') {
     throw new Error(`compress: dtype is '${String(dtype)}'; give 'float32' or 'float16'.`);

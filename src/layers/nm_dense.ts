@@ -77,6 +77,10 @@ export class NMDense extends Dense {
     if (this.values === null) {
       const shape = (Array.isArray(inputShape[0]) ? inputShape[0] : inputShape) as number[];
       this.k = shape[shape.length - 1];
+      if (!(this.k >= 1)) {
+        throw new Error(
+          `NMDense '${this.name}': the input has shape [${shape.map(String)}]; its last dimension must be known.`);
+      }
       const {pattern, storage, units} = this;
       const parts = partShapes([this.k, units], pattern, storage);
       const keptIndices = constantInitializer(() => spreadIndices([this.k, units], pattern));

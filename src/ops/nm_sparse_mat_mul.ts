@@ -3,11 +3,12 @@
  * bring the arguments to the one form kernels know: x of rank 2, bias a vector, an activation the kernel applies.
  */
 import {
-  cast, engine, prelu, reshape, tidy, zeros, type NamedTensorMap, type Tensor, type Tensor1D, type Tensor2D,
+  cast, customGrad, engine, prelu, reshape, tidy, zeros, zerosLike,
+  type NamedTensorMap, type Tensor, type Tensor1D, type Tensor2D,
 } from '@tensorflow/tfjs-core';
 import {applyActivation} from '../../kernels/composite/activation.js';
 import {ACTIVATIONS, NM_SPARSE_MAT_MUL, toAttrs, type FusedActivation} from '../../kernels/contract.js';
-import type {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
+import {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
 import {runDecompress} from './gradient.js';
 import {ensureKernels} from './register.js';
 
@@ -38,14 +39,16 @@ export type MatrixLike = Pick<NMSparseMatrix, 'values' | 'indices' | 'pattern' |
  * @throws Error naming the argument that does not fit, before any work is done.
  */
 export function nmSparseMatMul(x: Tensor, matrix: MatrixLike, options: NMSparseMatMulOptions = {}): Tensor {
+  checkOptions(options);
   const {bias, activation = 'linear', preluActivationWeights, leakyreluAlpha = 0.2} = options;
-  check(x, matrix, {...options, activation, leakyreluAlpha});
-  const {values, indices, pattern, shape, dtype} = matrix;
+  const checked = check(x, matrix, {...options, activation, leakyreluAlpha});
+  const {values, indices, pattern, shape, dtype} = checked;
   const [k, n] = shape;
   const leading = x.shape.slice(0, -1);
   const outShape = [...leading, n];
   if (x.size === 0) {
-    return zeros(outShape);
+    return emptyProduct(outShape, [x, ...(dtype === 'float32' ? [values] : []), ...(bias ? [bias] : []),
+      ...(preluActivationWeights ? [preluActivationWeights] : [])]);
   }
   ensureKernels();
   return tidy(() => {
@@ -79,11 +82,16 @@ export function nmSparseMatMul(x: Tensor, matrix: MatrixLike, options: NMSparseM
  * @throws Error if it is no compressed matrix, or a disposed one.
  */
 export function decompress(matrix: MatrixLike): Tensor2D {
-  checkMatrix(matrix, why => {
+  const checked = checkMatrix(matrix, why => {
     throw new Error(`decompress: ${why}`);
   });
   ensureKernels();
-  return runDecompress(matrix.values, matrix.indices, matrix);
+  return runDecompress(checked.values, checked.indices, checked);
+}
+
+/** No rows, so no work; but on the tape, so that an empty last batch doesn't break a training loop. */
+function emptyProduct(outShape: number[], inputs: Tensor[]): Tensor {
+  return customGrad(() => ({value: zeros(outShape), gradFunc: () => inputs.map(input => zerosLike(input))}))(...inputs);
 }
 
 /** One slope for all, or one a column: what an epilogue can apply. */
@@ -91,17 +99,33 @@ function isByColumn({shape, size}: Tensor, n: number): boolean {
   return size === 1 || (size === n && shape[shape.length - 1] === n);
 }
 
+const OPTION_NAMES = ['bias', 'activation', 'preluActivationWeights', 'leakyreluAlpha'];
+
+/** A bias or an activation handed in by place, not by name, would otherwise be ignored. */
+function checkOptions(options: NMSparseMatMulOptions): void {
+  const unknown = options !== null && typeof options === 'object' && !('dataId' in options) ?
+    Object.keys(options).find(name => !OPTION_NAMES.includes(name)) : '';
+  if (unknown === '') {
+    throw new Error(
+      `nmSparseMatMul: options is ${describe(options)}; give an object such as {bias, activation: 'relu'}.`);
+  }
+  if (unknown !== undefined) {
+    throw new Error(`nmSparseMatMul: there is no option '${unknown}'; the options are ${OPTION_NAMES.join(', ')}.`);
+  }
+}
+
+/** @returns the matrix, checked whole. */
 function check(
     x: Tensor, matrix: MatrixLike,
-    {bias, activation, preluActivationWeights, leakyreluAlpha}: NMSparseMatMulOptions): void {
+    {bias, activation, preluActivationWeights, leakyreluAlpha}: NMSparseMatMulOptions): MatrixLike {
   const fail: Fail = why => {
     throw new Error(`nmSparseMatMul: ${why}`);
   };
   if (!(x?.shape instanceof Array)) {
     fail(`x is ${describe(x)}; give a tensor of shape [.., k].`);
   }
-  checkMatrix(matrix, fail);
-  const [k, n] = matrix.shape;
+  const checked = checkMatrix(matrix, fail);
+  const [k, n] = checked.shape;
   if (x.dtype !== 'float32' && x.dtype !== 'int32' && x.dtype !== 'bool') {
     fail(`x has dtype ${x.dtype}; give float32, int32 or bool.`);
   }
@@ -130,16 +154,19 @@ function check(
   if (typeof leakyreluAlpha !== 'number' || !Number.isFinite(leakyreluAlpha)) {
     fail(`leakyreluAlpha is ${describe(leakyreluAlpha)}; give a finite number.`);
   }
+  return checked;
 }
 
 type Fail = (why: string) => never;
 
-function checkMatrix(matrix: MatrixLike, fail: Fail): void {
+/** The constructor has checked an NMSparseMatrix; anything that merely looks like one is made one, or refused. */
+function checkMatrix(matrix: MatrixLike, fail: Fail): MatrixLike {
   if (!matrix?.values || !matrix.indices || !matrix.pattern || !matrix.shape) {
     fail(`matrix is ${describe(matrix)}; give an NMSparseMatrix, as compress() returns it.`);
   }
   checkAlive('matrix.values', matrix.values, fail);
   checkAlive('matrix.indices', matrix.indices, fail);
+  return matrix instanceof NMSparseMatrix ? matrix : new NMSparseMatrix(matrix);
 }
 
 function checkAlive(name: string, tensor: Tensor | undefined, fail: Fail): void {

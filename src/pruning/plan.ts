@@ -27,6 +27,12 @@ export interface PruneOptions {
 /** The verdict on one layer: the pattern it gets, or why it stays dense. */
 export type LayerPlan = {pattern: NMPattern} | {reason: string};
 
+/** What globs are tried on. */
+export interface LayerName {
+  name: string;
+  path: string;
+}
+
 /** The names of the options above, for callers that check for misspelt ones. */
 export const PRUNE_OPTION_NAMES: readonly string[] =
     ['pattern', 'include', 'exclude', 'perLayer', 'criterion', 'dtype'];
@@ -34,9 +40,11 @@ export const PRUNE_OPTION_NAMES: readonly string[] =
 /**
  * Checks the options and returns the function that judges a layer by name and path.
  * @param caller opens the error messages.
+ * @param layers all the layers there are: an exclude or perLayer glob that matches none is a misspelt name.
  * @throws Error naming the option that is wrong.
  */
-export function planLayers(caller: string, options: PruneOptions): (name: string, path: string) => LayerPlan {
+export function planLayers(
+    caller: string, options: PruneOptions, layers: LayerName[]): (name: string, path: string) => LayerPlan {
   const fail = (why: string): never => {
     throw new Error(`${caller}: ${why}`);
   };
@@ -68,6 +76,16 @@ export function planLayers(caller: string, options: PruneOptions): (name: string
   }));
   const included = include === undefined ? () => true : matcher(include, 'include is', fail);
   const excluded = exclude === undefined ? () => false : matcher(exclude, 'exclude is', fail);
+  const globsOf = (given: string | string[] | undefined) => given === undefined ? [] : [given].flat();
+  for (const [option, globs] of Object.entries({exclude: globsOf(exclude), perLayer: Object.keys(perLayer)})) {
+    for (const glob of globs) {
+      const matches = matcher(glob, `${option} is`, fail);
+      if (!layers.some(({name, path}) => matches(name) || matches(path))) {
+        fail(`${option} has the glob '${glob}', which matches no layer; the layers are ` +
+            `${layers.map(({path}) => path).join(', ')}.`);
+      }
+    }
+  }
   return (name, path) => {
     const either = (matches: (text: string) => boolean) => matches(name) || matches(path);
     if (either(excluded)) {
@@ -92,5 +110,5 @@ function matcher(globs: unknown, said: string, fail: (why: string) => never): (t
   if (list.length === 0 || !list.every(glob => typeof glob === 'string' && glob !== '')) {
     fail(`${said} ${JSON.stringify(globs)}; give a glob such as 'dense_*', or several.`);
   }
-  return picomatch(list as string[], {bash: true, dot: true});
+  return picomatch(list as string[], {bash: true, dot: true, nonegate: true});
 }

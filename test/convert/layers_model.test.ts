@@ -243,8 +243,31 @@ describe('pruneLayersModel', () => {
     [model, sparse].forEach(disposeModel);
   });
 
+  it('stops when the callback throws, and leaves nothing behind', async () => {
+    const model = MODELS['a Sequential model'].make();
+    const cancel = ({fraction}: {fraction: number}) => {
+      if (fraction >= 0.5) {
+        throw new Error('cancelled');
+      }
+    };
+    expect(await messageOf(pruneLayersModel(model, {pattern: '2:4', onProgress: cancel}))).to.equal('cancelled');
+    disposeModel(model);
+  });
+
+  it('refuses to treat one layer in two ways', async () => {
+    const shared = dense({units: 8, inputShape: [8], name: 'shared'});
+    const [a, b] = ['a', 'b'].map(name => tfl.sequential({name, layers: [shared]}));
+    const x = tfl.input({shape: [8]});
+    const model = tfl.model({inputs: x, outputs: b.apply(a.apply(x)) as tfl.SymbolicTensor});
+    expect(await messageOf(pruneLayersModel(model, {pattern: '2:4', exclude: 'a/*'})))
+      .to.match(/^pruneLayersModel: 'a\/shared' and 'b\/shared' are one layer, but the options treat them diff/);
+    const {model: sparse} = await pruneLayersModel(model, {pattern: '2:4'});
+    disposeModel(sparse);
+    allowLeak('tfjs cannot dispose a model in which two others share a layer: it disposes it twice, and throws');
+  });
+
   describe('refuses', () => {
-    const model = () => tfl.sequential({layers: [dense({units: 8, inputShape: [8]})]});
+    const model = () => tfl.sequential({layers: [dense({units: 8, inputShape: [8], name: 'only'})]});
     const wrong: [string, unknown, RegExp][] = [
       ['no options', undefined, /^pruneLayersModel: options is missing; give at least \{pattern: '8:32v32'\}\.$/],
       ['no pattern', {}, /^pruneLayersModel: pattern is missing; give one, e\.g\. '2:4' or '8:32v32', or perLayer\.$/],
@@ -255,6 +278,9 @@ describe('pruneLayersModel', () => {
       ['an unknown dtype', {pattern: '2:4', dtype: 'int8'}, /^pruneLayersModel: dtype is 'int8'; give 'float32' or/],
       ['an empty include', {pattern: '2:4', include: []}, /^pruneLayersModel: include is \[\]; give a glob/],
       ['an exclude that is no glob', {pattern: '2:4', exclude: 7}, /^pruneLayersModel: exclude is 7; give a glob/],
+      ['an exclude that matches no layer', {pattern: '2:4', exclude: 'haed'},
+        /^pruneLayersModel: exclude has the glob 'haed', which matches no layer; the layers are only\.$/],
+      ['progress that is no function', {pattern: '2:4', onProgress: true}, /^pruneLayersModel: onProgress is true; /],
       ['a misspelt option', {pattern: '2:4', excludes: 'a'}, /^pruneLayersModel: there is no option 'excludes'; /],
     ];
     for (const [what, options, message] of wrong) {

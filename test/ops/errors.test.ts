@@ -43,6 +43,13 @@ const WRONG: Array<[string, Call, string]> = [
   ["the matrix's indices are disposed", matrix => ({
     matrix: {...matrix, indices: disposed(tf.clone(matrix.indices))},
   }), 'matrix.indices is disposed.'],
+  ['the bias is given by place, not by name', () => ({options: tf.zeros([8]) as unknown as Options}),
+    "options is float32 [8]; give an object such as {bias, activation: 'relu'}."],
+  ['the activation is given by place', () => ({options: 'relu' as unknown as Options}),
+    "options is 'relu'; give an object such as {bias, activation: 'relu'}."],
+  ['the options are null', () => ({options: null as unknown as Options}), 'options is null; give an object such as'],
+  ['an option is misspelt', () => ({options: {activation: 'leakyrelu', alpha: 0.9}}),
+    "there is no option 'alpha'; the options are bias, activation, preluActivationWeights, leakyreluAlpha."],
   ['the activation is unknown', () => ({options: {activation: 'softmax'}}),
     "activation is 'softmax'; give one of 'linear', 'relu', 'relu6', 'elu', 'sigmoid', 'tanh', 'gelu', 'gelu_new', " +
     "'leakyrelu', 'prelu'."],
@@ -91,6 +98,20 @@ describe('nmSparseMatMul refuses a call, before it does anything, where', () => 
       expect(tf.memory().numTensors).to.equal(before);
     }));
   }
+
+  it('the matrix claims another shape or storage than its tensors have', () => tf.tidy(() => {
+    const matrix = toSparseMatrix(drawMatrix([12, 8], '2:4v4', 'float16', mulberry32(seed)));
+    const {values, indices, pattern} = matrix;
+    const claims: Array<[object, RegExp]> = [
+      [{values, indices, pattern, shape: [12, 8]}, /^NMSparseMatrix: values is int32 \[6,4\]; .* float32 \[6,8\]/],
+      [{...matrix, shape: [12, 16]}, /^NMSparseMatrix: values is int32 \[6,4\]; .* values int32 \[6,8\]/],
+      [{...matrix, pattern: '1:4v4'}, /^NMSparseMatrix: values is int32 \[6,4\]; .* values int32 \[3,4\]/],
+    ];
+    for (const [claim, message] of claims) {
+      expect(() => nmSparseMatMul(tf.zeros([2, 12]), claim as NMSparseMatrix)).to.throw(message);
+      expect(() => decompress(claim as NMSparseMatrix)).to.throw(message);
+    }
+  }));
 
   it('x is empty and something else is wrong', () => tf.tidy(() => {
     const matrix = toSparseMatrix(drawMatrix([12, 8], '2:4v4', 'float32', mulberry32(seed)));

@@ -238,6 +238,13 @@ describe('the gradient of decompress', () => {
 });
 
 describe('training through nmSparseMatMul', () => {
+  it('takes an empty batch for what it is', () => withMatrix(async matrix => {
+    const [k] = matrix.shape;
+    const dx = tf.tidy(() => tf.grad(x => nmSparseMatMul(x, matrix, {activation: 'gelu'}))(tf.zeros([0, k])));
+    expect(dx.shape).to.deep.equal([0, k]);
+    dx.dispose();
+  }));
+
   it('lowers the loss and keeps every dropped weight 0', () => withMatrix(async matrix => {
     const values = tf.variable(matrix.values as tf.Tensor);
     const like = {...matrix, values: values as unknown as tf.Tensor2D};
