@@ -28,7 +28,10 @@ type Initializer = Parameters<layers.Layer['addWeight']>[3];
 export interface NMDenseArgs extends DenseArgs {
   /** '8:32v32', '2:4' or `{n, m, vectorLength?}`. */
   pattern: PatternLike;
-  /** How `values` are stored. Default 'float32'; 'float16' halves them again and freezes them. */
+  /**
+   * How `values` are stored. Default 'float32'; 'float16' halves them again and freezes them: it holds what was trained
+   * before, and a fresh layer is all zeros.
+   */
   storage?: StorageDtype;
 }
 
@@ -178,7 +181,9 @@ serialization.registerClass(NMDense as unknown as Parameters<typeof serializatio
  *
  * model.add(layers.nmDense({units: 512, pattern: '8:32v32', activation: 'relu'}));
  *
- * Trained from scratch, the kept rows are spread evenly and stay as they are. Takes all arguments of tf.layers.dense.
+ * Trained from scratch, the kept rows are spread evenly and stay as they are. Takes the arguments of tf.layers.dense,
+ * with two differences: kernelInitializer, kernelRegularizer and kernelConstraint act on the kept values
+ * [kept rows, units], and `weights` are values, bias, indices.
  * @throws Error if the pattern or the storage is not one.
  */
 export function nmDense(args: NMDenseArgs): NMDense {

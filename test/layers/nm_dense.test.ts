@@ -349,6 +349,9 @@ describe('NMDense and its tensors', () => {
 
   it('refuses a pattern or a storage that is none', () => {
     expect(() => layers.nmDense({units: 4, pattern: '5:4'})).to.throw("pattern '5:4' keeps N=5 of M=4");
+    const open = layers.nmDense({units: 4, pattern: '2:4', inputShape: [null], name: 'open'});
+    expect(() => tfl.sequential({layers: [open]})).to.throw(
+      "NMDense 'open': the input has shape [null,null]; its last dimension must be known.");
     expect(() => layers.nmDense({units: 4, pattern: PATTERN, storage: 'int8' as StorageDtype}))
       .to.throw("nmDense: storage is 'int8'; give 'float32' or 'float16'.");
   });
