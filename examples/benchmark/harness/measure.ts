@@ -3,9 +3,9 @@
  * second pass counts, and JavaScript and submission don't. Run Dawn or Chromium with the feature timestamp_quantization
  * disabled, or stamps are rounded to 65 µs.
  *
- * tf.time would be simpler, and was wrong: it waits for the GPU after every program, so the GPU idles, its clock
- * falls, and memory-bound kernels seem up to three times slower than they are (0.146 against 0.050 ms for one GEMV on
- * an H200).
+ * tf.time would be simpler, and was wrong: it waits for the GPU after every program, so the GPU idles in between
+ * (and, it seems, lowers its clock), and memory-bound kernels look up to three times slower than they are: 0.146 against
+ * 0.050 ms for one GEMV on an H200.
  * Here every round keeps the GPU busy for ROUND_MS, after WARM_UP_MS of the same work.
  */
 import {backend, env, type Tensor} from '@tensorflow/tfjs-core';
