@@ -4,8 +4,8 @@
  * disabled, or stamps are rounded to 65 µs.
  *
  * tf.time would be simpler, and was wrong: it waits for the GPU after every program, so the GPU idles in between
- * (and, it seems, lowers its clock), and memory-bound kernels look up to three times slower than they are: 0.146 against
- * 0.050 ms for one GEMV on an H200.
+ * (and, it seems, lowers its clock), and memory-bound kernels look up to three times slower than they are: 0.146
+ * against 0.050 ms for one GEMV on an H200.
  * Here every round keeps the GPU busy for ROUND_MS, after WARM_UP_MS of the same work.
  */
 import {backend, env, type Tensor} from '@tensorflow/tfjs-core';
