@@ -71,6 +71,12 @@ export async function compress(
   if (options === null || typeof options !== 'object') {
     throw new Error("compress: options is missing; give at least {pattern: '2:4'}.");
   }
+  // A misspelt dtype or mask would silently be another compression.
+  const names = ['pattern', 'mask', 'dtype', 'onProgress'];
+  const unknown = Object.keys(options).find(name => !names.includes(name));
+  if (unknown !== undefined) {
+    throw new Error(`compress: there is no option '${unknown}'; the options are ${names.join(', ')}.`);
+  }
   const {pattern: patternLike, mask, dtype = 'float32', onProgress} = options;
   const pattern = parsePattern(patternLike);
   if (dtype !== 'float32' && dtype !== 'float16') {

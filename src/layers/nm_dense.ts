@@ -187,6 +187,9 @@ serialization.registerClass(NMDense as unknown as Parameters<typeof serializatio
  * @throws Error if the pattern or the storage is not one.
  */
 export function nmDense(args: NMDenseArgs): NMDense {
+  if (args === null || typeof args !== 'object') {
+    throw new Error("nmDense: the arguments are missing; give at least {units, pattern: '2:4'}.");
+  }
   return new NMDense(args);
 }
 

@@ -170,6 +170,16 @@ describe('the errors of compress', () => {
   ]);
 });
 
+describe('compress refuses options that', () => {
+  table([
+    ['are missing', () => using(tensor2d([[1]]), W => compress(W, undefined as unknown as CompressOptions)),
+      "compress: options is missing; give at least {pattern: '2:4'}."],
+    ['are misspelt',
+      () => using(tensor2d([[1]]), W => compress(W, {pattern: '1:2', dtpye: 'float16'} as CompressOptions)),
+      "compress: there is no option 'dtpye'; the options are pattern, mask, dtype, onProgress."],
+  ]);
+});
+
 describe('the errors of compressValues', () => {
   table([
     ['a mask that does not fit',

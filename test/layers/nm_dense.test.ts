@@ -348,6 +348,8 @@ describe('NMDense and its tensors', () => {
   });
 
   it('refuses a pattern or a storage that is none', () => {
+    expect(() => layers.nmDense(undefined as unknown as Parameters<typeof layers.nmDense>[0]))
+      .to.throw("nmDense: the arguments are missing; give at least {units, pattern: '2:4'}.");
     expect(() => layers.nmDense({units: 4, pattern: '5:4'})).to.throw("pattern '5:4' keeps N=5 of M=4");
     const open = layers.nmDense({units: 4, pattern: '2:4', inputShape: [null], name: 'open'});
     expect(() => tfl.sequential({layers: [open]})).to.throw(
