@@ -18,12 +18,18 @@ import {NMGatherKeptProgram} from './gather_kept_webgpu.js';
 import {NMGemmProgram} from './nm_gemm_webgpu.js';
 import {gemvGeometry, NMGemvProgram} from './nm_gemv_webgpu.js';
 import {NMReduceProgram} from './reduce_webgpu.js';
-import {choosePlan, wordsPerGroup} from './select.js';
+import {wordsPerGroup, type MatMulProblem, type Plan} from './select.js';
 import {NMTransposeProgram} from './transpose_webgpu.js';
 
 type Args = Parameters<KernelFunc>[0];
 
-function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
+/**
+ * Which programs run a product. Given from above (src/tuning knows what was measured on this device), so that the
+ * kernels need not know how a choice is made.
+ */
+export type ChoosePlan = (problem: MatMulProblem, backend: WebGPUBackend) => Plan;
+
+function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args, choose: ChoosePlan): TensorInfo {
   const {x, values, indices, bias, preluActivationWeights} = inputs as unknown as MatMulInputs;
   const {pattern, shape, dtype, activation, leakyreluAlpha} = fromAttrs<MatMulAttrs>(attrs);
   const backend = anyBackend as unknown as WebGPUBackend;
@@ -38,7 +44,7 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args): TensorInfo 
   };
   const epilogueTensors = [bias, preluActivationWeights].filter(tensor => tensor !== undefined);
   const epilogueData = epilogueUniformData(epilogue, leakyreluAlpha);
-  const plan = choosePlan({rows, shape, pattern, dtype, epilogue}, backend.device.limits);
+  const plan = choose({rows, shape, pattern, dtype, epilogue}, backend);
   const common = {
     rows, cols, depth, keptRows: keptRowCount(depth, pattern), wordsPerGroup: wordsPerGroup({shape, pattern}),
   };
@@ -101,8 +107,10 @@ function nmGatherKept({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
     NMGatherKeptProgram.uniformData(cols, depth, wordsPerGroup({shape, pattern})));
 }
 
-export const webgpuKernels: KernelConfig[] = [
-  {kernelName: NM_SPARSE_MAT_MUL, backendName: 'webgpu', kernelFunc: nmSparseMatMul},
-  {kernelName: NM_DECOMPRESS, backendName: 'webgpu', kernelFunc: nmDecompress},
-  {kernelName: NM_GATHER_KEPT, backendName: 'webgpu', kernelFunc: nmGatherKept},
-];
+export function webgpuKernels(choose: ChoosePlan): KernelConfig[] {
+  return [
+    {kernelName: NM_SPARSE_MAT_MUL, backendName: 'webgpu', kernelFunc: args => nmSparseMatMul(args, choose)},
+    {kernelName: NM_DECOMPRESS, backendName: 'webgpu', kernelFunc: nmDecompress},
+    {kernelName: NM_GATHER_KEPT, backendName: 'webgpu', kernelFunc: nmGatherKept},
+  ];
+}

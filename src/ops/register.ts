@@ -9,6 +9,7 @@ import {compositeKernels} from '../../kernels/composite/nm_sparse_mat_mul.js';
 import {NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
 import {cpuKernels} from '../../kernels/cpu/nm_sparse_mat_mul.js';
 import {webgpuKernels} from '../../kernels/webgpu/nm_sparse_mat_mul.js';
+import {choosePlan} from '../../kernels/webgpu/select.js';
 import {gradients} from './gradient.js';
 
 const COMPOSITE_BACKENDS = ['webgl', 'wasm', 'tensorflow'];
@@ -23,7 +24,8 @@ function registerOnce(kernels: KernelConfig[]): void {
 }
 
 export function registerAll(): void {
-  registerOnce([...webgpuKernels, ...cpuKernels, ...COMPOSITE_BACKENDS.flatMap(compositeKernels)]);
+  const onWebGPU = webgpuKernels((problem, {device}) => choosePlan(problem, device.limits));
+  registerOnce([...onWebGPU, ...cpuKernels, ...COMPOSITE_BACKENDS.flatMap(compositeKernels)]);
   gradients.forEach(registerGradient);
 }
 
