@@ -14,7 +14,8 @@ import {
   activeLimits, DEFAULT_LIMITS, drawMatrix, expectNear, poisonBuffers, randomValues, referenceSums, toSparseMatrix,
 } from '../support/reference.js';
 
-const {kernelFunc} = webgpuKernels.find(({kernelName}) => kernelName === NM_SPARSE_MAT_MUL)!;
+const {kernelFunc} = webgpuKernels((problem, {device}) => choosePlan(problem, device.limits))
+    .find(({kernelName}) => kernelName === NM_SPARSE_MAT_MUL)!;
 
 type Limits = Partial<Record<keyof GPUSupportedLimits, number>>;
 

@@ -61,7 +61,8 @@ function withLimits(backend: WebGPUBackend, limits: Record<string, number>): Web
 }
 
 function kernel(name: string): KernelFunc {
-  return webgpuKernels.find(({kernelName}) => kernelName === name)!.kernelFunc;
+  return webgpuKernels((problem, {device}) => choosePlan(problem, device.limits))
+      .find(({kernelName}) => kernelName === name)!.kernelFunc;
 }
 
 /** Runs a kernel and fails with what the device says of it. */
