@@ -1,0 +1,105 @@
+/**
+ * What a prediction needs to know of a GPU: how fast it multiplies, how fast its memories are, and how much work keeps
+ * it busy. WebGPU tells none of that, only names; so known families have a profile here, from public figures of a
+ * middling member of the family, and every other GPU gets a guess. A profile only ranks programs against each other,
+ * so what counts is the ratio of its figures, which members of a family share; measure_profile.ts measures the rest.
+ */
+import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+
+export interface DeviceProfile {
+  /** The family, for people to read. */
+  name: string;
+  /** Peak of float32 arithmetic in TFLOPS; a multiply-add counts two. */
+  tflops: number;
+  /** What a large copy reaches, bytes read and written together, GB/s. */
+  memoryGBs: number;
+  /** Last-level cache: its size, and how fast all cores together read from it. */
+  cacheBytes: number;
+  cacheGBs: number;
+  /** How fast all cores together read from workgroup memory, GB/s. */
+  workgroupMemoryGBs: number;
+  /** What a dispatch costs that waits for the one before, µs. */
+  launchUs: number;
+  /** Cores: what a workgroup runs on (SM, CU, Xe core, shader core). */
+  cores: number;
+  /** Threads in flight that keep one core busy, and its workgroup memory, which bounds how many workgroups share it. */
+  threadsPerCore: number;
+  coreMemoryBytes: number;
+}
+
+/** What a GPU says of itself: GPUAdapterInfo, or the two fields of it that tfjs keeps. */
+export interface AdapterNames {
+  vendor?: string;
+  architecture?: string;
+  device?: string;
+  description?: string;
+}
+
+const KB = 1024;
+const MB = 1024 * KB;
+
+type Figures = [
+  tflops: number, memoryGBs: number, cacheBytes: number, cacheGBs: number, workgroupMemoryGBs: number, launchUs: number,
+  cores: number, threadsPerCore: number, coreMemoryBytes: number,
+];
+
+/**
+ * Families in the order they are tried: a pattern is looked for in "vendor architecture device description", in lower
+ * case and with spaces for hyphens (the words are those of Dawn's gpu_info.json and of drivers; 0x23 and the like are
+ * PCI ids). The last fits every name: a guess between a phone's GPU and a desktop's.
+ *
+ * Workgroup memory is bytes per clock and core × cores × clock: 128 bytes on NVIDIA and AMD, 64 on Turing and on
+ * integrated GPUs; Mali keeps it in the ordinary cache. Software (measured, SwiftShader on two CPU cores) pays dearly
+ * for barriers and dispatches.
+ */
+const FAMILIES: ReadonlyArray<[RegExp, string, Figures]> = [
+  //  TFLOPS, memory GB/s, cache bytes and GB/s, workgroup memory GB/s, launch µs, cores, threads and memory of a core
+  [/swiftshader|llvmpipe|lavapipe|mesa software|warp|basic render/, 'software',
+    [0.01, 1, 8 * MB, 4, 0.5, 100, 4, 16, 32 * KB]],
+  // The memory's figure is a copy measured through WebGPU on an H200; an H100 has 0.7 of it.
+  [/nvidia.*(hopper|\bgh200|\bh(100|200|800)\b|0x23)/, 'NVIDIA Hopper',
+    [67, 4250, 50 * MB, 7000, 33_400, 3, 132, 512, 228 * KB]],
+  [/nvidia.*(\ba100\b|0x20)/, 'NVIDIA A100', [19.5, 1400, 40 * MB, 4500, 19_500, 3, 108, 512, 164 * KB]],
+  [/nvidia.*blackwell/, 'NVIDIA Blackwell', [30.9, 620, 48 * MB, 3000, 15_400, 4, 48, 512, 100 * KB]],
+  [/nvidia.*lovelace/, 'NVIDIA Ada', [29.1, 470, 36 * MB, 2500, 14_600, 4, 46, 512, 100 * KB]],
+  [/nvidia.*ampere/, 'NVIDIA Ampere', [29.8, 700, 5 * MB, 2000, 14_900, 4, 68, 512, 100 * KB]],
+  [/nvidia.*turing/, 'NVIDIA Turing', [7.5, 410, 4 * MB, 1200, 3700, 4, 36, 512, 64 * KB]],
+  [/nvidia.*(pascal|maxwell|kepler)/, 'NVIDIA Pascal', [6.5, 230, 2 * MB, 800, 3200, 5, 15, 1024, 96 * KB]],
+  [/nvidia/, 'NVIDIA', [15, 450, 16 * MB, 1800, 7500, 4, 40, 512, 100 * KB]],
+  [/apple/, 'Apple', [3.6, 90, 8 * MB, 250, 900, 5, 10, 512, 32 * KB]],
+  [/samsung/, 'Samsung RDNA', [1.2, 45, 2 * MB, 150, 1200, 10, 6, 512, 64 * KB]],
+  [/amd.*rdna 1/, 'AMD RDNA 1', [7.9, 400, 4 * MB, 1500, 7900, 5, 36, 512, 64 * KB]],
+  [/amd.*rdna 2/, 'AMD RDNA 2', [13.2, 350, 96 * MB, 1200, 12_800, 5, 40, 512, 64 * KB]],
+  // Half of the advertised TFLOPS: a compiler seldom finds two instructions to issue together.
+  [/amd.*rdna/, 'AMD RDNA 3', [18.6, 570, 64 * MB, 2500, 18_600, 5, 60, 512, 64 * KB]],
+  [/amd/, 'AMD GCN', [6.2, 220, 2 * MB, 900, 6200, 6, 36, 512, 64 * KB]],
+  [/intel.*(12 ?hp|xe ?2? ?hpg|\barc\b)/, 'Intel Arc', [17, 500, 16 * MB, 1500, 4300, 6, 32, 512, 64 * KB]],
+  [/intel.*(gen 1[2-9]|xe)/, 'Intel Xe', [2.2, 55, 4 * MB, 180, 520, 8, 6, 512, 64 * KB]],
+  [/intel/, 'Intel Gen 9', [0.44, 30, MB, 80, 200, 10, 3, 512, 64 * KB]],
+  [/adreno (7xx|8xx|x)/, 'Adreno 7xx', [2.2, 55, 2 * MB, 150, 500, 15, 6, 512, 32 * KB]],
+  [/qualcomm|adreno/, 'Adreno 6xx', [1.2, 30, MB, 100, 250, 20, 4, 512, 32 * KB]],
+  [/\barm\b|mali/, 'Mali', [1, 35, 2 * MB, 120, 120, 20, 10, 384, 32 * KB]],
+  [/img tec|powervr/, 'PowerVR', [0.5, 20, MB, 60, 120, 20, 2, 512, 16 * KB]],
+  [/^/, 'unknown GPU', [5, 150, 4 * MB, 600, 3000, 5, 24, 512, 32 * KB]],
+];
+
+/** The profile of the family that an adapter's names belong to. */
+export function profileOf(
+    {vendor = '', architecture = '', device = '', description = ''}: AdapterNames = {}): DeviceProfile {
+  const names = `${vendor} ${architecture} ${device} ${description}`.toLowerCase().replace(/[-_]/g, ' ');
+  const [, name, figures] = FAMILIES.find(([pattern]) => pattern.test(names))!;
+  const [
+    tflops, memoryGBs, cacheBytes, cacheGBs, workgroupMemoryGBs, launchUs, cores, threadsPerCore, coreMemoryBytes,
+  ] = figures;
+  return {
+    name, tflops, memoryGBs, cacheBytes, cacheGBs, workgroupMemoryGBs, launchUs, cores, threadsPerCore, coreMemoryBytes,
+  };
+}
+
+/** What a backend's GPU says of itself: tfjs keeps two of the names, newer browsers' devices all four. */
+export function adapterNames({device, adapterInfo}: WebGPUBackend): Required<AdapterNames> {
+  const names: AdapterNames =
+      (device as {adapterInfo?: AdapterNames}).adapterInfo ?? (adapterInfo as object | undefined) ?? {};
+  const {vendor = '', architecture = '', device: model = '', description = ''} = names;
+  return {vendor, architecture, device: model, description};
+}
