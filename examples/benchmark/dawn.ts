@@ -1,6 +1,9 @@
 /**
  * Gives Node a WebGPU backend with exact GPU timestamps: from dawn.node at the path DAWN where that is set (a machine
  * without npm), else from the package webgpu. Any GPU error ends the process: no figure may come from a broken shader.
+ *
+ * DAWN_DISABLE names further features to switch off: `use_vulkan_zero_initialize_workgroup_memory_extension` has
+ * SwiftShader compile twenty times faster (test/support/dawn.ts).
  */
 import {createRequire} from 'node:module';
 import {backend, env, setBackend} from '@tensorflow/tfjs-core';
@@ -17,7 +20,8 @@ export async function setUpDawn(): Promise<WebGPUBackend> {
     load(process.env.DAWN) as Dawn : await import('webgpu') as unknown as Dawn;
   Object.assign(globalThis, globals);
   // Kept by navigator, since Dawn crashes once nothing refers to it any more.
-  const gpu = create(['enable-dawn-features=allow_unsafe_apis', 'disable-dawn-features=timestamp_quantization']);
+  const disabled = ['timestamp_quantization', process.env.DAWN_DISABLE ?? []].flat().join(',');
+  const gpu = create(['enable-dawn-features=allow_unsafe_apis', `disable-dawn-features=${disabled}`]);
   Object.defineProperty(globalThis, 'navigator', {value: {gpu, userAgent: 'node'}, configurable: true});
   // tfjs-backend-webgpu looks for navigator.gpu when it is loaded.
   await import('@tensorflow/tfjs-backend-webgpu');

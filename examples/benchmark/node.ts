@@ -1,29 +1,70 @@
 /**
- * The benchmark in Node, on Dawn: `npm run bench -- [suite …] [--json FILE]`. Bundled by bundle.mjs into one file that
+ * The benchmark in Node, on Dawn: `npm run bench -- [suite …] [options]`. Bundled by bundle.mjs into one file that
  * needs nothing but Node and dawn.node, for GPU machines without npm: DAWN names the path of dawn.node there.
+ *
+ *   --json FILE          writes the rows, after each one anew: the process may be killed at any time
+ *   --only LIST          points (1x4096x4096) and variants (8:32v32) to keep to, separated by commas
+ *   --shard I/N          every N-th point, from the I-th on, I from 0
+ *   --limit-seconds N    starts nothing after N seconds
  */
-import {writeFileSync} from 'node:fs';
+import {renameSync, writeFileSync} from 'node:fs';
 import {parseArgs} from 'node:util';
 import {setUpDawn} from './dawn.js';
-import {runSuite, type Row} from './harness/run.js';
-import {SUITES} from './harness/suites.js';
-import {tableHead, tableRow} from './harness/table.js';
+import {runBenchmark, type Options, type Report} from './harness/run.js';
+import {deviceText, failureText, head, line, ROW_COLUMNS, summaryText} from './harness/table.js';
 
-const {values: {json}, positionals} = parseArgs({options: {json: {type: 'string'}}, allowPositionals: true});
-const suites = positionals.length > 0 ? positionals : ['quick'];
-const unknown = suites.find(name => !(name in SUITES));
-if (unknown !== undefined) {
-  throw new Error(`bench: there is no suite '${unknown}'; the suites are ${Object.keys(SUITES).join(', ')}.`);
+const {values, positionals} = parseArgs({
+  options: {
+    'json': {type: 'string'},
+    'only': {type: 'string'},
+    'shard': {type: 'string'},
+    'limit-seconds': {type: 'string'},
+  },
+  allowPositionals: true,
+});
+
+function optionsFromArguments(): Options {
+  const [, index, count] = (values.shard ?? '0/1').match(/^(\d+)\/(\d+)$/)?.map(Number) ?? [];
+  const limitSeconds = Number(values['limit-seconds'] ?? Infinity);
+  if (!(index < count) || !(limitSeconds > 0)) {
+    throw new Error('bench: --shard takes I/N with I < N, --limit-seconds a number above 0.');
+  }
+  return {
+    suites: positionals.length > 0 ? positionals : ['quick'],
+    only: values.only?.split(','),
+    shard: {index, count},
+    limitSeconds,
+  };
 }
 
-const {adapterInfo} = await setUpDawn();
-console.log(`adapter: ${JSON.stringify(adapterInfo)}`);
-const rows: Row[] = [];
-for (const name of suites) {
-  console.log(`\nsuite ${name}\n${tableHead()}`);
-  rows.push(...await runSuite(SUITES[name], row => console.log(tableRow(row))));
+/** Whoever reads the file meanwhile finds the old or the new one, whole. */
+function save(report: Report): void {
+  if (values.json) {
+    writeFileSync(`${values.json}.new`, JSON.stringify(report, null, 1));
+    renameSync(`${values.json}.new`, values.json);
+  }
 }
-if (json) {
-  writeFileSync(json, JSON.stringify({adapter: adapterInfo, date: new Date().toISOString(), rows}, null, 1));
+
+function print(text: string, {rows, failures, total, seconds}: Report): void {
+  const done = String(rows.length + failures.length).padStart(4);
+  console.log(`${done}/${total} ${seconds.toFixed(0).padStart(4)} s${text}`);
 }
-process.exit(0);
+
+const webgpu = await setUpDawn();
+const report = await runBenchmark(webgpu, optionsFromArguments(), {
+  started(report) {
+    console.log(`adapter: ${JSON.stringify(report.adapter)}\n${deviceText(report.device)}\n`);
+    print(head(ROW_COLUMNS), report);
+    save(report);
+  },
+  measured(row, report) {
+    print(line(ROW_COLUMNS, row), report);
+    save(report);
+  },
+  failed(failure, report) {
+    print(` ${failureText(failure)}`, report);
+    save(report);
+  },
+});
+console.log(`\n${summaryText(report)}`);
+process.exit(report.failures.length > 0 ? 1 : 0);

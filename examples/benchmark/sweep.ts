@@ -3,9 +3,7 @@
  * and timed like the benchmark: `node examples/benchmark/bundle.mjs OUT.mjs examples/benchmark/sweep.ts`, then
  * `node OUT.mjs gemm|gemv`. For people who tune select.ts; users never need it.
  */
-import {
-  add, engine, matMul, randomNormal, scalar, tidy, type Tensor, type Tensor2D, type TensorInfo,
-} from '@tensorflow/tfjs-core';
+import {dispose, engine, matMul, type Tensor, type TensorInfo} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {NO_EPILOGUE} from '../../kernels/webgpu/epilogue.js';
 import {blockCount, gemmGeometry, type GemmConfig} from '../../kernels/webgpu/gemm_config.js';
@@ -14,18 +12,35 @@ import {gemvGeometry, NMGemvProgram, type GemvConfig} from '../../kernels/webgpu
 import {NMReduceProgram} from '../../kernels/webgpu/reduce_webgpu.js';
 import {wordsPerGroup} from '../../kernels/webgpu/select.js';
 import {NMTransposeProgram} from '../../kernels/webgpu/transpose_webgpu.js';
-import {compress, decompress, NMSparseMatrix, parsePattern} from '../../src/index.js';
-import {sampledError} from './harness/check.js';
-import {measure} from './harness/measure.js';
+import {parsePattern} from '../../src/index.js';
 import {setUpDawn} from './dawn.js';
+import {largestError, sampleOutputs} from './harness/check.js';
+import {drawMatrix, drawX, type MatrixSpec} from './harness/data.js';
+import {FULL_EFFORT, Stopwatch} from './harness/measure.js';
 
 const backend: WebGPUBackend = await setUpDawn();
+const stopwatch = await Stopwatch.create(backend, FULL_EFFORT);
 const limits = backend.device.limits;
 console.log(`workgroup memory ${limits.maxComputeWorkgroupStorageSize} bytes`);
 const maxDispatch = limits.maxComputeWorkgroupsPerDimension;
 
 function tensor(info: TensorInfo): Tensor {
   return engine().makeTensorFromTensorInfo(info);
+}
+
+/** Milliseconds of a product with `sets` sets of inputs; undefined, and said, where its outputs are wrong. */
+async function timeChecked(
+    run: (i: number) => Tensor, sets: number, spec: MatrixSpec, what: string): Promise<number | undefined> {
+  const y = run(0);
+  const samples = await sampleOutputs(backend, y);
+  y.dispose();
+  stopwatch.keepWarm();
+  const error = largestError(samples, spec);
+  if (!(error < 2e-6)) {
+    console.log('WRONG', error, what);
+    return undefined;
+  }
+  return (await stopwatch.measure(run, sets)).ms;
 }
 
 /** Every combination of the values listed. */
@@ -51,14 +66,14 @@ function isWorthTrying(config: GemmConfig): boolean {
 
 async function sweepGemm(rows: number, n: number, k: number, patternText: string, dtype: Dtype): Promise<void> {
   const pattern = parsePattern(patternText);
-  const x = randomNormal([rows, k]) as Tensor2D;
-  const w = randomNormal([k, n], 0, k ** -0.5) as Tensor2D;
-  const matrix = await compress(w, {pattern, dtype});
-  const dense = decompress(matrix);
-  const [xs, ws] = [await x.data() as Float32Array, await dense.data() as Float32Array];
+  const spec: MatrixSpec = {shape: [k, n], pattern, dtype};
+  const denseSpec: MatrixSpec = {shape: [k, n], pattern: parsePattern('1:1'), dtype: 'float32'};
+  const x = drawX(backend, rows, k);
+  const [matrix, dense] = [drawMatrix(backend, spec), drawMatrix(backend, denseSpec)];
   const flops = 2 * rows * n * k;
-  const baseline = await measure(() => matMul(x, w));
-  console.log(`\n${rows}×${n}×${k} ${patternText} ${dtype}: tf.matMul ${(flops / baseline / 1e9).toFixed(1)}`);
+  const baseline = await timeChecked(() => matMul(x, dense.values), 1, denseSpec, 'tf.matMul');
+  const said = baseline === undefined ? '' : (flops / baseline / 1e9).toFixed(1);
+  console.log(`\n${rows}×${n}×${k} ${patternText} ${dtype}: tf.matMul ${said}`);
   const common = {pattern, dtype, alignedCols: true, partial: false, epilogue: NO_EPILOGUE};
   const strategies: GemmConfig['strategy'][] = pattern.n === pattern.m ? ['dense'] :
     pattern.vectorLength < 4 ? ['decompress'] : ['packed', 'window'];
@@ -84,14 +99,10 @@ async function sweepGemm(rows: number, n: number, k: number, patternText: string
       backend.disposeData(t.dataId);
       return tensor(y);
     };
-    const y = run();
-    const error = await sampledError(y, xs, ws, k);
-    y.dispose();
-    if (!(error < 2e-6)) {
-      console.log('WRONG', error, JSON.stringify(config));
-      continue;
+    const ms = await timeChecked(run, 1, spec, JSON.stringify(config));
+    if (ms !== undefined) {
+      results.push({config, tflops: flops / ms / 1e9});
     }
-    results.push({config, tflops: flops / await measure(run) / 1e9});
   }
   results.sort((a, b) => b.tflops - a.tflops);
   console.log(`${configs.length} configurations`);
@@ -101,20 +112,17 @@ async function sweepGemm(rows: number, n: number, k: number, patternText: string
     console.log(`${tflops.toFixed(1).padStart(8)}  ${strategy} ${tileRows}×${tileCols}/${threadRows}×${threadCols} ` +
         `block ${block} unroll ${unroll} pad ${xPad}`);
   }
-  [x, w, dense].forEach(each => each.dispose());
-  matrix.dispose();
+  dispose(x);
+  [matrix, dense].forEach(each => each.dispose());
 }
 
 async function sweepGemv(rows: number, n: number, k: number, patternText: string, dtype: Dtype): Promise<void> {
   const pattern = parsePattern(patternText);
-  const x = randomNormal([rows, k]) as Tensor2D;
-  const w = randomNormal([k, n], 0, k ** -0.5) as Tensor2D;
-  const matrix = await compress(w, {pattern, dtype});
-  const dense = decompress(matrix);
-  const [xs, ws] = [await x.data() as Float32Array, await dense.data() as Float32Array];
-  const copy = (t: Tensor2D) => tidy(() => add(t, scalar(0, t.dtype as 'float32'))) as Tensor2D;
-  const copies = [matrix, ...Array.from({length: Math.min(15, Math.ceil(2 ** 28 / matrix.bytes))},
-    () => new NMSparseMatrix({...matrix, values: copy(matrix.values), indices: copy(matrix.indices)}))];
+  const spec: MatrixSpec = {shape: [k, n], pattern, dtype};
+  const x = drawX(backend, rows, k);
+  const matrix = drawMatrix(backend, spec);
+  const copies = [matrix, ...Array.from(
+    {length: Math.min(15, Math.ceil(FULL_EFFORT.cacheBytes / matrix.bytes))}, () => drawMatrix(backend, spec))];
   const bytes = matrix.bytes + 4 * rows * (k + n);
   const results: {text: string; rate: number; ms: number}[] = [];
   const rowsAtOnce = ([1, 2, 4, 8, 16] as const).find(size => size >= rows) ?? 16;
@@ -143,15 +151,10 @@ async function sweepGemv(rows: number, n: number, k: number, patternText: string
         backend.disposeData(y.dataId);
         return tensor(sum);
       };
-      const y = run(0);
-      const error = await sampledError(y, xs, ws, k);
-      y.dispose();
-      if (!(error < 2e-6)) {
-        console.log('WRONG', error, JSON.stringify(config));
-        continue;
+      const ms = await timeChecked(run, copies.length, spec, JSON.stringify(config));
+      if (ms !== undefined) {
+        results.push({text: `vecCols ${vecCols} splits ${splits}`, rate: bytes / ms / 1e6, ms});
       }
-      const ms = await measure(run);
-      results.push({text: `vecCols ${vecCols} splits ${splits}`, rate: bytes / ms / 1e6, ms});
     }
   }
   results.sort((a, b) => b.rate - a.rate);
@@ -160,7 +163,7 @@ async function sweepGemv(rows: number, n: number, k: number, patternText: string
     console.log(`${rate.toFixed(0).padStart(8)} GB/s ${ms.toFixed(4)} ms ${text}`);
   }
   copies.forEach(each => each.dispose());
-  [x, w, dense].forEach(each => each.dispose());
+  dispose(x);
 }
 
 const [what = 'gemm', ...texts] = process.argv.slice(2);

@@ -1,87 +1,130 @@
 /**
- * Times a product on the GPU: two timestamps around one compute pass that runs it many times, so a transpose or a
- * second pass counts, and JavaScript and submission don't. Run Dawn or Chromium with the feature timestamp_quantization
- * disabled, or stamps are rounded to 65 µs.
+ * Times a product on the GPU: timestamps around long compute passes that run it many times, so a transpose or a second
+ * pass counts, and JavaScript and submission don't.
  *
  * tf.time would be simpler, and was wrong: it waits for the GPU after every program, so the GPU idles in between
  * (and, it seems, lowers its clock), and memory-bound kernels look up to three times slower than they are: 0.146
- * against 0.050 ms for one GEMV on an H200.
- * Here every round keeps the GPU busy for ROUND_MS, after WARM_UP_MS of the same work.
+ * against 0.050 ms for one GEMV on an H200. So here all rounds are one submission, behind work that keeps the GPU's
+ * clock up: a little if it has just been busy, more if it has idled. And products are recorded once (recording.ts), for
+ * tfjs cannot encode small ones as fast as the GPU runs them.
  */
-import {backend, env, type Tensor} from '@tensorflow/tfjs-core';
+import type {Tensor} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import {Heater, measureDevice, type DeviceFigures} from './device.js';
+import {timePasses} from './pass_timer.js';
+import {flush, record, replay, type Recording} from './recording.js';
 
-/** What of the backend is private, but the only way to put a time around its own command encoding. */
-interface Encoding {
-  commandEncoder: GPUCommandEncoder;
-  computePassEncoder: GPUComputePassEncoder | null;
+/** How much care is taken. */
+export interface Effort {
+  /** Busy work before rounds, after a pause and without one. */
+  coldMs: number;
+  warmMs: number;
+  /** What rounds last at least, and at most unless a single product takes longer. */
+  roundMs: number;
+  longestRoundMs: number;
+  /** Inputs are rotated until they outgrow any cache. */
+  cacheBytes: number;
+  /** What the device's bandwidth is measured with. */
+  deviceBytes: number;
 }
 
-const WARM_UP_MS = 400;
-const ROUND_MS = 30;
+export const FULL_EFFORT: Effort = {
+  coldMs: 300, warmMs: 30, roundMs: 10, longestRoundMs: 50, cacheBytes: 256 * 2 ** 20, deviceBytes: 2 ** 30,
+};
+
+/** For software GPUs and tests: figures without meaning. */
+export const LEAST_EFFORT: Effort = {
+  coldMs: 1, warmMs: 1, roundMs: 1, longestRoundMs: 5, cacheBytes: 64 * 1024, deviceBytes: 2 ** 20,
+};
+
+/** A pause that leaves the GPU warm. */
+const PAUSE_MS = 50;
 const ROUNDS = 5;
-/** Outputs of a round are freed at its end. */
-const MAX_OUTPUT_BYTES = 2 ** 31;
+/** Of a long product; less only where {@link Effort.longestRoundMs} would be exceeded. */
+const MIN_RUNS = 3;
+/** Encoding has its price still. */
+const MAX_DISPATCHES = 4000;
+/** Runs are multiplied by this until a trial takes a tenth of a round. */
+const TRIAL_FACTOR = 32;
 
-/**
- * @param product runs it for the i-th set of inputs: give several sets in turn where the cache could hold one.
- * @returns milliseconds of one product, the median of {@link ROUNDS} rounds.
- */
-export async function measure(product: (i: number) => Tensor): Promise<number> {
-  const webgpu = backend() as WebGPUBackend;
-  if (!webgpu.device.features.has('timestamp-query')) {
-    throw new Error('measure: the device has no timestamp-query, so there is no GPU time to measure.');
-  }
-  // The first run compiles.
-  const first = product(0);
-  const outputBytes = 4 * first.size;
-  first.dispose();
-  const most = Math.max(1, Math.floor(MAX_OUTPUT_BYTES / outputBytes));
-  let ms = await timeRuns(webgpu, product, Math.min(3, most));
-  const runsFor = (wanted: number) => Math.max(1, Math.min(most, 4000, Math.ceil(wanted / ms)));
-  for (let spent = 0; spent < WARM_UP_MS;) {
-    const runs = runsFor(ROUND_MS);
-    ms = await timeRuns(webgpu, product, runs);
-    spent += Math.max(ms * runs, 1);
-  }
-  const times: number[] = [];
-  for (let round = 0; round < ROUNDS; ++round) {
-    times.push(await timeRuns(webgpu, product, runsFor(ROUND_MS)));
-  }
-  return times.sort((a, b) => a - b)[Math.floor(ROUNDS / 2)];
+/** Milliseconds of one product: median, least and most of the rounds. */
+export interface Timing {
+  ms: number;
+  msMin: number;
+  msMax: number;
 }
 
-/** Milliseconds of one of `runs` products in one compute pass. */
-async function timeRuns(webgpu: WebGPUBackend, product: (i: number) => Tensor, runs: number): Promise<number> {
-  const {device} = webgpu;
-  const stamps = device.createQuerySet({type: 'timestamp', count: 2});
-  const resolved = device.createBuffer({size: 16, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC});
-  const readable = device.createBuffer({size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST});
-  const encoding = webgpu as unknown as Encoding;
-  const batch = env().get('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE') as number;
-  env().set('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE', Infinity);
-  webgpu.ensureCommandEncoderReady();
-  webgpu.endComputePassEncoder();
-  webgpu.submitQueue();
-  webgpu.ensureCommandEncoderReady();
-  encoding.computePassEncoder = encoding.commandEncoder.beginComputePass({
-    timestampWrites: {querySet: stamps, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1},
-  });
-  for (let i = 0; i < runs; ++i) {
-    product(i).dispose();
+export class Stopwatch {
+  /** By performance.now(). */
+  private warmUntil = performance.now();
+
+  private constructor(
+      private readonly webgpu: WebGPUBackend, private readonly effort: Effort, private readonly heater: Heater) {}
+
+  static async create(webgpu: WebGPUBackend, effort: Effort): Promise<Stopwatch> {
+    return new Stopwatch(webgpu, effort, await Heater.create(webgpu.device, effort.coldMs));
   }
-  webgpu.endComputePassEncoder();
-  encoding.commandEncoder.resolveQuerySet(stamps, 0, 2, resolved, 0);
-  encoding.commandEncoder.copyBufferToBuffer(resolved, 0, readable, 0, 16);
-  webgpu.submitQueue();
-  env().set('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE', batch);
-  await readable.mapAsync(GPUMapMode.READ);
-  const [begin, end] = new BigUint64Array(readable.getMappedRange());
-  const ms = Number(end - begin) / 1e6 / runs;
-  [resolved, readable].forEach(buffer => buffer.destroy());
-  stamps.destroy();
-  if (!(ms > 0)) {
-    throw new Error(`measure: the GPU's clock gave ${ms} ms; its timestamps cannot be used.`);
+
+  async measureDevice(): Promise<DeviceFigures> {
+    const {coldMs, deviceBytes} = this.effort;
+    return measureDevice(this.webgpu.device, this.heater, coldMs, deviceBytes);
   }
-  return ms;
+
+  /** Gives the GPU work for about as long as the caller computes on the CPU, and returns at once. */
+  keepWarm(): void {
+    const {device} = this.webgpu;
+    flush(this.webgpu);
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    this.heater.encode(pass, this.effort.warmMs);
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    this.warmUntil = performance.now() + this.effort.warmMs;
+  }
+
+  /**
+   * @param product runs it for the i-th set of inputs. It must have run before, so that it is compiled.
+   * @param sets how many sets of inputs there are: several, where the cache could hold one.
+   */
+  async measure(product: (i: number) => Tensor, sets: number): Promise<Timing> {
+    const recordings = record(this.webgpu, product, sets);
+    const {roundMs, longestRoundMs} = this.effort;
+    const most = Math.max(1, Math.floor(MAX_DISPATCHES / recordings[0].length));
+    let runs = 1;
+    let [ms] = await this.timeRounds(recordings, 1, runs);
+    while (ms * runs < roundMs / 10 && runs < most) {
+      runs = Math.min(most, runs * TRIAL_FACTOR);
+      [ms] = await this.timeRounds(recordings, 1, runs);
+    }
+    runs = Math.min(
+      most, Math.max(MIN_RUNS, Math.ceil(roundMs / ms)), Math.max(1, Math.floor(longestRoundMs / ms)));
+    const times = await this.timeRounds(recordings, ROUNDS, runs);
+    flush(this.webgpu);
+    times.sort((a, b) => a - b);
+    const [msMin, msMax] = [times[0], times[ROUNDS - 1]];
+    if (!(msMin > 0)) {
+      throw new Error(`measure: the GPU's clock gave ${msMin} ms; its timestamps cannot be used.`);
+    }
+    return {ms: times[Math.floor(ROUNDS / 2)], msMin, msMax};
+  }
+
+  /** Milliseconds of one product, by round. */
+  private async timeRounds(recordings: Recording[], rounds: number, runs: number): Promise<number[]> {
+    const {coldMs, warmMs} = this.effort;
+    const isCold = performance.now() - this.warmUntil > PAUSE_MS;
+    let next = 0;
+    const run = (pass: GPUComputePassEncoder) => replay(pass, recordings[next++ % recordings.length]);
+    const leadIn = (pass: GPUComputePassEncoder) => {
+      this.heater.encode(pass, isCold ? coldMs : warmMs);
+      run(pass);
+    };
+    const round = (pass: GPUComputePassEncoder) => {
+      for (let i = 0; i < runs; ++i) {
+        run(pass);
+      }
+    };
+    const times = await timePasses(this.webgpu.device, leadIn, Array.from({length: rounds}, () => round));
+    this.warmUntil = performance.now();
+    return times.map(time => time / runs);
+  }
 }

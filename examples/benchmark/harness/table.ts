@@ -1,23 +1,65 @@
-/** The rows of a run as a table for people; the JSON beside it is for programs. */
-import type {Row} from './run.js';
+/** The rows of a run as tables for people; the JSON beside it is for programs. */
+import type {DeviceFigures} from './device.js';
+import type {Entry, Failure, Report, Row} from './run.js';
+import {slowerThanMatMul, type Mean} from './summary.js';
 
-const COLUMNS: [title: string, width: number, text: (row: Row) => string][] = [
-  ['rows×n×k', 18, ({rows, n, k}) => `${rows}×${n}×${k}`],
+type Columns<T> = [title: string, width: number, text: (row: T) => string][];
+
+const times = (ratio: number | null) => ratio?.toFixed(2) ?? '–';
+
+export const ROW_COLUMNS: Columns<Row> = [
+  ['rows×n×k', 18, pointText],
   ['kernel', 12, ({kernel}) => kernel],
   ['dtype', 9, ({dtype}) => dtype],
   ['ms', 10, ({ms}) => ms.toPrecision(4)],
+  ['least – most', 19, ({msMin, msMax}) => `${msMin.toPrecision(3)} – ${msMax.toPrecision(3)}`],
   ['TFLOPS dense-eq.', 18, ({denseTflops}) => denseTflops.toFixed(1)],
   ['useful', 8, ({usefulTflops}) => usefulTflops.toFixed(1)],
   ['GB/s', 8, ({gigabytesPerSecond}) => gigabytesPerSecond.toFixed(0)],
-  ['× tf.matMul', 13, ({overMatMul}) => overMatMul.toFixed(2)],
-  ['× own dense', 13, ({overDense}) => overDense.toFixed(2)],
+  ['× tf.matMul', 13, ({overMatMul}) => times(overMatMul)],
+  ['× own dense', 13, ({overDense}) => times(overDense)],
   ['error', 10, ({error}) => error.toExponential(1)],
 ];
 
-export function tableHead(): string {
-  return COLUMNS.map(([title, width]) => title.padStart(width)).join('');
+const MEAN_COLUMNS: Columns<Mean> = [
+  ['suite', 10, ({suite}) => suite],
+  ['kernel', 12, ({kernel}) => kernel],
+  ['dtype', 9, ({dtype}) => dtype],
+  ['points', 8, ({points}) => String(points)],
+  ['× tf.matMul', 13, ({overMatMul}) => times(overMatMul)],
+  ['× own dense', 13, ({overDense}) => times(overDense)],
+];
+
+export function head<T>(columns: Columns<T>): string {
+  return columns.map(([title, width]) => title.padStart(width)).join('');
 }
 
-export function tableRow(row: Row): string {
-  return COLUMNS.map(([, width, text]) => text(row).padStart(width)).join('');
+export function line<T>(columns: Columns<T>, row: T): string {
+  return columns.map(([, width, text]) => text(row).padStart(width)).join('');
+}
+
+function pointText({rows, n, k}: Entry): string {
+  return `${rows}×${n}×${k}`;
+}
+
+export function deviceText(figures: DeviceFigures): string {
+  const {fmaScalarTflops, fmaVec4Tflops, copyGigabytesPerSecond, readGigabytesPerSecond} = figures;
+  return `FMA ${fmaScalarTflops.toFixed(2)} TFLOPS (scalar), ${fmaVec4Tflops.toFixed(2)} (vec4); ` +
+    `copy ${copyGigabytesPerSecond.toFixed(0)} GB/s, read ${readGigabytesPerSecond.toFixed(0)} GB/s`;
+}
+
+export function failureText({suite, kernel, dtype, why, ...entry}: Failure): string {
+  return `FAILED ${suite} ${pointText({suite, kernel, dtype, ...entry})} ${kernel} ${dtype}: ${why}`;
+}
+
+/** What to look at first once a run is over. */
+export function summaryText({means, rows, failures, total, seconds}: Report): string {
+  const slower = slowerThanMatMul(rows);
+  return [
+    'geometric means', head(MEAN_COLUMNS), ...means.map(mean => line(MEAN_COLUMNS, mean)), '',
+    slower.length === 0 ? 'nothing is slower than tf.matMul' : 'slower than tf.matMul:',
+    ...slower.map(row => line(ROW_COLUMNS, row)),
+    ...failures.map(failureText),
+    `${rows.length} measured, ${failures.length} failed, of ${total}; ${seconds.toFixed(0)} s`,
+  ].join('\n');
 }

@@ -1,0 +1,175 @@
+/**
+ * What the device can do at best: multiply-adds with nothing but registers, and bytes to and from its memory. Kernels
+ * are judged by these, not by a data sheet, for they hold for the clock, the driver and the WGSL compiler of the run.
+ * The multiply-adds also serve as work that keeps the clock up (Heater).
+ */
+import {timePasses, type EncodePass} from './pass_timer.js';
+
+/** Fields of a run's JSON. */
+export interface DeviceFigures {
+  /** The better of the next two. */
+  fmaTflops: number;
+  fmaScalarTflops: number;
+  fmaVec4Tflops: number;
+  /** Bytes read and bytes written, both counted. */
+  copyGigabytesPerSecond: number;
+  readGigabytesPerSecond: number;
+}
+
+const THREADS = 256;
+const PASSES = 5;
+
+/** Independent sums hide the latency of an FMA; both types have as many floats in flight. */
+const FLOATS_IN_FLIGHT = 16;
+const TURNS = 4;
+const LOOPS = 256;
+const FLOPS_PER_WORKGROUP = 2 * FLOATS_IN_FLIGHT * TURNS * LOOPS * THREADS;
+/** Of a dispatch of multiply-adds: long against what starting it costs. */
+const DISPATCH_MS = 5;
+const MAX_WORKGROUPS = 65535;
+
+/** vec4s that a thread of a memory program moves. */
+const VECS_PER_THREAD = 16;
+const COPIES_PER_PASS = 4;
+
+/** The compiler can neither foresee the sums nor drop them: start, factor and bounds are the buffer's. */
+function fmaCode(type: 'f32' | 'vec4<f32>'): string {
+  const sums = Array.from({length: FLOATS_IN_FLIGHT / (type === 'f32' ? 1 : 4)}, (_, i) => `sum${i}`);
+  const turn = sums.map(sum => `${sum} = fma(${sum}, factor, factor);`).join('\n');
+  return `
+    @group(0) @binding(0) var<storage, read_write> buffer: array<f32>;
+    @compute @workgroup_size(${THREADS})
+    fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+      let factor = ${type}(buffer[0]);
+      let loops = u32(buffer[1]);
+      ${sums.map((sum, i) => `var ${sum} = ${type}(f32(id.x) * 1e-6 + ${i}.0);`).join('\n')}
+      for (var i = 0u; i < loops; i++) {
+        ${Array.from({length: TURNS}, () => turn).join('\n')}
+      }
+      let total = dot(vec4<f32>(${sums.join(' + ')}), vec4<f32>(1.0));
+      if (total == buffer[2]) {
+        buffer[3] = total;
+      }
+    }`;
+}
+
+const memoryCode = (body: string) => `
+  @group(0) @binding(0) var<storage, read_write> to: array<vec4<f32>>;
+  @group(0) @binding(1) var<storage, read> source: array<vec4<f32>>;
+  @compute @workgroup_size(${THREADS})
+  fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>) {
+    let threads = count.x * ${THREADS}u;
+    let length = arrayLength(&source);
+    ${body}
+  }`;
+
+const COPY_CODE = memoryCode(`
+  for (var i = id.x; i < length; i += threads) {
+    to[i] = source[i];
+  }`);
+
+/** Something else than the zeros of a new buffer, which hardware may be quicker with. */
+const FILL_CODE = memoryCode(`
+  for (var i = id.x; i < length; i += threads) {
+    to[i] = vec4<f32>(vec4<u32>(i, i + 1u, i + 2u, i + 3u) * 2654435761u);
+  }`);
+
+/** No sum is ever stored, for the data holds no NaN and no infinity, but the compiler cannot know. */
+const READ_CODE = memoryCode(`
+  var sum = vec4<f32>(0.0);
+  for (var i = id.x; i < length; i += threads) {
+    sum += source[i];
+  }
+  if (dot(sum, sum) < 0.0) {
+    to[0] = sum;
+  }`);
+
+/** A pipeline with its buffers, bound in the order given. */
+class Program {
+  private readonly pipeline: GPUComputePipeline;
+  private readonly bindGroup: GPUBindGroup;
+
+  constructor(device: GPUDevice, code: string, buffers: GPUBuffer[]) {
+    const compute = {module: device.createShaderModule({code}), entryPoint: 'main'};
+    this.pipeline = device.createComputePipeline({layout: 'auto', compute});
+    this.bindGroup = device.createBindGroup({
+      layout: this.pipeline.getBindGroupLayout(0),
+      entries: buffers.map((buffer, binding) => ({binding, resource: {buffer}})),
+    });
+  }
+
+  encode(pass: GPUComputePassEncoder, workgroups: number, times = 1): void {
+    pass.setPipeline(this.pipeline);
+    pass.setBindGroup(0, this.bindGroup);
+    for (let i = 0; i < times; ++i) {
+      pass.dispatchWorkgroups(workgroups);
+    }
+  }
+}
+
+/** Factor, loops, a sum that never comes, and room for it: see {@link fmaCode}. */
+function fmaBuffer(device: GPUDevice): GPUBuffer {
+  const data = new Float32Array([0.5, LOOPS, -1, 0]);
+  const buffer = device.createBuffer({size: data.byteLength, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST});
+  device.queue.writeBuffer(buffer, 0, data);
+  return buffer;
+}
+
+/** Work of a known duration (by the GPU's clock, once warm) to put before what is timed: an idle GPU starts slow. */
+export class Heater {
+  private constructor(
+      private readonly program: Program, readonly workgroups: number, private readonly dispatchMs: number) {}
+
+  /** @param coldMs how long this GPU takes to get warm. */
+  static async create(device: GPUDevice, coldMs: number): Promise<Heater> {
+    const program = new Program(device, fmaCode('f32'), [fmaBuffer(device)]);
+    let workgroups = 1;
+    const run = (times: number): EncodePass => pass => program.encode(pass, workgroups, times);
+    let [ms] = await timePasses(device, run(1), [run(1)]);
+    while (ms < DISPATCH_MS && workgroups < MAX_WORKGROUPS) {
+      workgroups = Math.min(MAX_WORKGROUPS, workgroups * 4);
+      [ms] = await timePasses(device, run(1), [run(1)]);
+    }
+    [ms] = await timePasses(device, run(Math.ceil(coldMs / ms)), [run(1)]);
+    return new Heater(program, workgroups, ms);
+  }
+
+  encode(pass: GPUComputePassEncoder, ms: number): void {
+    this.program.encode(pass, this.workgroups, Math.ceil(ms / this.dispatchMs));
+  }
+}
+
+/** @param mostBytes of memory to read and to write; the device may allow less. */
+export async function measureDevice(device: GPUDevice, heater: Heater, coldMs: number, mostBytes: number):
+    Promise<DeviceFigures> {
+  const {maxStorageBufferBindingSize, maxBufferSize} = device.limits;
+  const size = 16 * Math.floor(Math.min(mostBytes, maxStorageBufferBindingSize, maxBufferSize) / 16);
+  const [source, target] = [0, 1].map(() => device.createBuffer({size, usage: GPUBufferUsage.STORAGE}));
+  const memoryWorkgroups = Math.ceil(size / 16 / VECS_PER_THREAD / THREADS);
+  const fill = new Program(device, FILL_CODE, [source, target]);
+  const best = async (program: Program, workgroups: number, times: number): Promise<number> => {
+    const run: EncodePass = pass => program.encode(pass, workgroups, times);
+    const leadIn: EncodePass = pass => {
+      fill.encode(pass, memoryWorkgroups);
+      heater.encode(pass, coldMs);
+      run(pass); // the first touch of a buffer clears it
+    };
+    return Math.min(...await timePasses(device, leadIn, Array.from({length: PASSES}, () => run))) / times;
+  };
+  const fma = async (type: 'f32' | 'vec4<f32>') => {
+    const buffer = fmaBuffer(device);
+    const ms = await best(new Program(device, fmaCode(type), [buffer]), heater.workgroups, 1);
+    buffer.destroy();
+    return (FLOPS_PER_WORKGROUP * heater.workgroups) / ms / 1e9;
+  };
+  const memory = async (code: string, bytes: number) =>
+    bytes / await best(new Program(device, code, [target, source]), memoryWorkgroups, COPIES_PER_PASS) / 1e6;
+  const [fmaScalarTflops, fmaVec4Tflops] = [await fma('f32'), await fma('vec4<f32>')];
+  const figures = {
+    fmaTflops: Math.max(fmaScalarTflops, fmaVec4Tflops), fmaScalarTflops, fmaVec4Tflops,
+    copyGigabytesPerSecond: await memory(COPY_CODE, 2 * size),
+    readGigabytesPerSecond: await memory(READ_CODE, size),
+  };
+  [source, target].forEach(buffer => buffer.destroy());
+  return figures;
+}
