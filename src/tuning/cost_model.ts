@@ -1,0 +1,230 @@
+/**
+ * How long a plan will take on a device, counted rather than measured. After the top-down model of NM-SpMM
+ * (arXiv 2503.01253, section III): what a program does is counted, each count divided by how fast the device does that,
+ * and the slowest one says how long it takes and what bounds it:
+ *
+ *     time = max(arithmetic, memory, workgroup memory) + the passes before and after + launches
+ *
+ * Three things make the counts differ from 2·rows·n·w: tiles that stick out over the edge are computed whole; cores
+ * that have one workgroup less than the busiest wait for it; and a core with few threads in flight waits for latencies.
+ *
+ * Only the order of the predictions matters, for it chooses the program. Pure arithmetic: it runs, and can be tested,
+ * where there is no GPU. For one plan it never falls where rows, n or k grow.
+ */
+import {gemmGeometry} from '../../kernels/webgpu/gemm_config.js';
+import {gemvGeometry} from '../../kernels/webgpu/nm_gemv_webgpu.js';
+import type {MatMulProblem, Plan} from '../../kernels/webgpu/select.js';
+import {partShapes, type StorageDtype} from '../format/nm_sparse_matrix.js';
+import {indexBits} from '../format/pack.js';
+import {keptRowCount, type NMPattern} from '../format/pattern.js';
+import type {DeviceProfile} from './device_profile.js';
+
+export interface Prediction {
+  /** Milliseconds of one product, all its passes together. */
+  ms: number;
+  /** The largest of the four below. */
+  bound: 'compute' | 'memory' | 'workgroup memory' | 'launch';
+  /** Milliseconds that each would take by itself. */
+  compute: number;
+  memory: number;
+  workgroupMemory: number;
+  launch: number;
+  /** 0 … 1: the least time that the kept weights allow on this device, over `ms`. */
+  efficiency: number;
+}
+
+/** What the model does not count. Set after measurements on one NVIDIA H200 (docs/benchmarks.md). */
+export const COST = {
+  /** Share of the arithmetic peak that an inner loop reaches with no end of threads. */
+  fmaRate: 0.7,
+  /** With so many threads in flight, in threadsPerCore, a core runs at half its speed: the rest it waits. */
+  computeLatency: 0.25,
+  memoryLatency: 1,
+  /** Instructions of the inner loop beside its multiply-adds, a thread and kept row: loop and addresses. */
+  loopOps: 2,
+  /** The same for every index it picks a row of x by: from workgroup memory (window), from a word of W's (GEMV). */
+  windowOps: 3,
+  wordOps: 4,
+  /** A load of one x in the GEMV, in multiply-adds: caches serve fewer lanes than arithmetic. */
+  loadOps: 4,
+  /** Unpacking two float16 values. */
+  halfOps: 1,
+  /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
+  stepNs: 400,
+  /** Part of the times that are not the largest which shows all the same. */
+  unhidden: 0.1,
+  /** Bytes that starting a run of consecutive ones costs. */
+  runStart: 32,
+  /** Registers of a core, and those of a thread beside its sums. */
+  registers: 65536,
+  threadRegisters: 48,
+  /** Threads a core takes, in threadsPerCore. */
+  residentThreads: 4,
+  /** Part of the last-level cache that one operand may have to itself. */
+  cacheShare: 0.5,
+};
+
+/** What the main program of a plan comes to. */
+interface Work {
+  workgroups: number;
+  threads: number;
+  workgroupBytes: number;
+  registersPerThread: number;
+  /** Of one workgroup: instruction slots of all its threads, bytes from and to workgroup memory, bytes it loads. */
+  ops: number;
+  sharedBytes: number;
+  loadedBytes: number;
+  /** ns that a workgroup takes even alone. */
+  latencyNs: number;
+  /** Bytes that must come from memory, or go there, whatever the order of the workgroups. */
+  memoryBytes: number;
+}
+
+/** Passes before and after the main program: their memory traffic in ms, and the number of them. */
+interface Passes {
+  ms: number;
+  count: number;
+}
+
+export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfile): Prediction {
+  const work = plan.kind === 'gemv' ? gemvWork(plan, problem, profile) : gemmWork(plan, problem, profile);
+  const passes = passesOf(plan, problem, profile);
+  const {cores, tflops, threadsPerCore, memoryGBs, cacheGBs, workgroupMemoryGBs} = profile;
+  // A core's workgroups share it; those that don't fit in at once follow.
+  const onBusiest = Math.ceil(work.workgroups / cores);
+  const resident = Math.min(onBusiest, residentWorkgroups(work, profile));
+  const busy = (latency: number) =>
+    (resident * work.threads) / (resident * work.threads + latency * threadsPerCore);
+  const seconds = (amount: number, rate: number) => (onBusiest * amount * cores) / rate;
+  const arithmetic = 1e3 * seconds(work.ops, (tflops / 2) * 1e12 * COST.fmaRate) / busy(COST.computeLatency);
+  const compute = Math.max(arithmetic, 1e-6 * Math.ceil(onBusiest / resident) * work.latencyNs);
+  const workgroupMemory =
+      1e3 * seconds(work.sharedBytes, workgroupMemoryGBs * 1e9) / busy(COST.computeLatency);
+  const loads = 1e3 * seconds(work.loadedBytes, cacheGBs * 1e9) / busy(COST.memoryLatency);
+  const memory = Math.max(loads, work.memoryBytes / memoryGBs / 1e6);
+  const launch = ((1 + passes.count) * profile.launchUs) / 1e3;
+  const longest = Math.max(compute, memory, workgroupMemory);
+  const ms = longest + COST.unhidden * (compute + memory + workgroupMemory - longest) + passes.ms + launch;
+  const terms = {compute, memory: memory + passes.ms, 'workgroup memory': workgroupMemory, launch};
+  const bound = (Object.keys(terms) as Prediction['bound'][]).reduce((a, b) => terms[b] > terms[a] ? b : a);
+  return {
+    ms, bound, compute, memory: terms.memory, workgroupMemory, launch, efficiency: leastMs(problem, profile) / ms,
+  };
+}
+
+/** Milliseconds that the useful multiply-adds or the bytes that must move take at the device's peak. */
+function leastMs({rows, shape, pattern, dtype}: MatMulProblem, {tflops, memoryGBs}: DeviceProfile): number {
+  const [k, n] = shape;
+  const bytes = matrixBytes(shape, pattern, dtype) + 4 * rows * (k + n);
+  return Math.max((2 * rows * n * keptRowCount(k, pattern)) / tflops / 1e9, bytes / memoryGBs / 1e6);
+}
+
+function residentWorkgroups({threads, workgroupBytes, registersPerThread}: Work, profile: DeviceProfile): number {
+  return Math.max(1, Math.min(
+    Math.floor(profile.coreMemoryBytes / workgroupBytes),
+    Math.floor((COST.residentThreads * profile.threadsPerCore) / threads),
+    Math.floor(COST.registers / (threads * registersPerThread))));
+}
+
+function gemmWork(
+    {config, splits, stepsPerSplit}: Extract<Plan, {kind: 'gemm'}>, {rows, shape}: MatMulProblem,
+    profile: DeviceProfile): Work {
+  const [k, n] = shape;
+  // Where W is expanded first, the configuration is that of a dense product.
+  const {strategy, tileRows, tileCols, threadRows, threadCols, pattern, dtype} = config;
+  const {threads, workgroupBytes, keptPerBlock, xRows, groupsInTile} = gemmGeometry(config);
+  const picks = strategy === 'window' ? Math.max(1, threadCols / pattern.vectorLength) : 0;
+  // Columns of one thread in several groups meet several rows of x.
+  const xReads = threadRows * (groupsInTile > 1 ? Math.max(1, threadCols / pattern.vectorLength) : 1);
+  const opsPerRow = threadRows * threadCols + COST.loopOps + COST.windowOps * picks;
+  const keptRows = stepsPerSplit * keptPerBlock;
+  const loadedX = 4 * xRows * tileRows;
+  const indexBytes = strategy === 'dense' ? 0 : (groupsInTile * indexBits(pattern)) / 8;
+  const loadedW = keptPerBlock * (valueBytes(dtype) * tileCols + indexBytes);
+  const rowTiles = Math.ceil(rows / tileRows);
+  const colTiles = Math.ceil(n / tileCols);
+  const work: Work = {
+    workgroups: rowTiles * colTiles * splits,
+    threads,
+    workgroupBytes,
+    registersPerThread: threadRows * threadCols + COST.threadRegisters,
+    ops: keptRows * (threads * opsPerRow + (dtype === 'float16' ? COST.halfOps * (tileCols / 2) : 0)),
+    sharedBytes: 4 * keptRows * (threads * (xReads + threadCols + picks) + tileCols) +
+      4 * stepsPerSplit * xRows * tileRows,
+    loadedBytes: stepsPerSplit * (loadedX + loadedW) + 4 * tileRows * tileCols,
+    latencyNs: (stepsPerSplit + 1) * COST.stepNs,
+    memoryBytes: 0,
+  };
+  // Workgroups go along the columns first: those that run at once share rows of tiles, and what does not stay in the
+  // cache is read again for the next.
+  const atOnce = profile.cores * residentWorkgroups(work, profile);
+  const rowTilesAtOnce = Math.max(1, Math.floor(atOnce / colTiles));
+  const wBytes = matrixBytes([k, n], pattern, dtype);
+  const wReads = inCache(wBytes, profile) ? 1 : Math.ceil(rowTiles / rowTilesAtOnce);
+  work.memoryBytes = wBytes * wReads + 4 * rows * k + 4 * rows * n * splits;
+  return work;
+}
+
+function gemvWork(
+    {config, splits, keptPerSplit}: Extract<Plan, {kind: 'gemv'}>, {rows, shape, pattern, dtype}: MatMulProblem,
+    profile: DeviceProfile): Work {
+  const [k, n] = shape;
+  const {tileCols, slices, turnRows} = gemvGeometry(config);
+  const vecCols = tileCols / 4;
+  const threads = slices * vecCols;
+  // Of a vec4 of columns: how many rows of x it meets for each kept row.
+  const distinct = Math.max(1, 4 / pattern.vectorLength);
+  const opsPerVec4 = config.rows * (4 + distinct * COST.loadOps) + COST.loopOps + distinct * COST.wordOps +
+      (dtype === 'float16' ? 2 * COST.halfOps : 0);
+  const rowTiles = Math.ceil(rows / config.rows);
+  const run = valueBytes(dtype) * tileCols;
+  const groups = Math.max(1, tileCols / pattern.vectorLength);
+  const wBytes = matrixBytes(shape, pattern, dtype) * (run + COST.runStart) / run;
+  // Turns are taken whole.
+  const kept = Math.ceil(keptPerSplit / turnRows) * turnRows;
+  // The sums of a row meet in a tree.
+  const treeBytes = config.rows * threads * 16 * 2;
+  return {
+    workgroups: rowTiles * Math.ceil(n / tileCols) * splits,
+    threads,
+    workgroupBytes: Math.min(4, config.rows) * threads * 16,
+    registersPerThread: 4 * config.rows + COST.threadRegisters,
+    ops: kept * vecCols * opsPerVec4,
+    sharedBytes: treeBytes,
+    loadedBytes: keptPerSplit * (run + (groups * indexBits(pattern)) / 8),
+    latencyNs: COST.stepNs * (Math.ceil(keptPerSplit / turnRows) + Math.log2(slices) * Math.ceil(config.rows / 4)),
+    memoryBytes: wBytes * (inCache(wBytes, profile) ? 1 : rowTiles) + 4 * rows * k + 4 * rows * n * splits,
+  };
+}
+
+/** The transpose of x, the expansion of W, the sum over splits: each as long as its bytes take. */
+function passesOf(plan: Plan, {rows, shape, pattern, dtype}: MatMulProblem, profile: DeviceProfile): Passes {
+  const [k, n] = shape;
+  const traffic: number[] = [];
+  if (plan.kind === 'gemm') {
+    const {tileRows, strategy} = plan.config;
+    traffic.push(4 * k * (rows + Math.ceil(rows / tileRows) * tileRows));
+    if (strategy === 'dense' && pattern.n < pattern.m) {
+      traffic.push(matrixBytes(shape, pattern, dtype) + 4 * k * n);
+    }
+  }
+  if (plan.splits > 1) {
+    traffic.push(4 * rows * n * (plan.splits + 1));
+  }
+  const ms = traffic.map(bytes => bytes / (inCache(bytes, profile) ? profile.cacheGBs : profile.memoryGBs) / 1e6);
+  return {ms: ms.reduce((sum, each) => sum + each, 0), count: traffic.length};
+}
+
+function inCache(bytes: number, {cacheBytes}: DeviceProfile): boolean {
+  return bytes <= COST.cacheShare * cacheBytes;
+}
+
+function valueBytes(dtype: StorageDtype): number {
+  return dtype === 'float16' ? 2 : 4;
+}
+
+/** Bytes of values and indices. */
+function matrixBytes(shape: [number, number], pattern: NMPattern, dtype: StorageDtype): number {
+  const {values, indices} = partShapes(shape, pattern, dtype);
+  return 4 * (values[0] * values[1] + (pattern.n === pattern.m ? 0 : indices[0] * indices[1]));
+}
