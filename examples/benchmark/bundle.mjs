@@ -1,29 +1,49 @@
 /**
- * Bundles the Node benchmark, or another entry, into one self-contained .mjs (`npm run bench:bundle -- OUT.mjs
- * [ENTRY.ts]`); `webgpu` stays outside, since it is a native module: without it, the environment variable DAWN names a
- * dawn.node. `npm run bench` runs the bundle.
+ * Bundles what lies here, from the sources of the package:
+ *
+ *   bundle.mjs [OUT.mjs [ENTRY.ts]]   the Node benchmark, or another entry, as one self-contained file; `webgpu` stays
+ *                                     outside, since it is a native module: without it, the environment variable DAWN
+ *                                     names a dawn.node
+ *   bundle.mjs --run ARGUMENTS        the benchmark, and runs it (`npm run bench`)
+ *   bundle.mjs --plot JSON OUTDIR     the charts of a run
  */
 import {spawnSync} from 'node:child_process';
-import {parseArgs} from 'node:util';
 import {build} from 'esbuild';
 
-const {values: {run}, positionals} =
-    parseArgs({options: {run: {type: 'boolean'}}, allowPositionals: true, strict: false});
-const outfile = run ? 'build/bench.mjs' : positionals[0] ?? 'build/bench.mjs';
-await build({
-  entryPoints: [!run && positionals[1] || 'examples/benchmark/node.ts'],
-  outfile,
+const HERE = 'examples/benchmark';
+
+const COMMON = {
   bundle: true,
-  platform: 'node',
   format: 'esm',
-  external: ['webgpu'],
   // From source, register.ts counts as free of side effects to esbuild (package.json speaks of dist).
   ignoreAnnotations: true,
-  // tfjs asks for Node's modules with require.
-  banner: {js: "import {createRequire as ofModule} from 'node:module'; const require = ofModule(import.meta.url);"},
   logLevel: 'warning',
-});
-if (run) {
-  process.exit(spawnSync(process.execPath, [outfile, ...process.argv.slice(3)], {stdio: 'inherit'}).status ?? 1);
+};
+
+function bundleForNode(outfile, entry) {
+  return build({
+    ...COMMON,
+    entryPoints: [entry],
+    outfile,
+    platform: 'node',
+    external: ['webgpu'],
+    // tfjs asks for Node's modules with require.
+    banner: {js: "import {createRequire as ofModule} from 'node:module'; const require = ofModule(import.meta.url);"},
+  });
 }
-console.log(`${outfile} is ready: run it with node; DAWN=path/to/dawn.node where the package webgpu is not installed.`);
+
+async function run(entry, outfile, args) {
+  await bundleForNode(outfile, entry);
+  process.exitCode = spawnSync(process.execPath, [outfile, ...args], {stdio: 'inherit'}).status ?? 1;
+}
+
+const [first, ...rest] = process.argv.slice(2);
+if (first === '--run') {
+  await run(`${HERE}/node.ts`, 'build/bench.mjs', rest);
+} else if (first === '--plot') {
+  await run(`${HERE}/plot.ts`, 'build/plot.mjs', rest);
+} else {
+  const outfile = first ?? 'build/bench.mjs';
+  await bundleForNode(outfile, rest[0] ?? `${HERE}/node.ts`);
+  console.log(`${outfile} is ready: run it with node; DAWN=path/to/dawn.node where there is no package webgpu.`);
+}

@@ -32,10 +32,9 @@ export function hash(place: number, stream: number): number {
   return (h ^ (h >>> 16)) >>> 0;
 }
 
-/** ±[½, 1): the sign from the lowest bit, the fraction from the highest ones. */
+/** ±[½, 1): the sign from the lowest bit (a branch would be guessed wrong), the fraction from the highest ones. */
 function unit(h: number, bits: number): number {
-  const magnitude = ((h >>> (32 - bits)) + 2 ** bits) / 2 ** (bits + 1);
-  return h & 1 ? -magnitude : magnitude;
+  return (1 - 2 * (h & 1)) * ((h >>> (32 - bits)) | (1 << bits)) / (2 << bits);
 }
 
 /** Whether selection sampling takes a row where it still needs some of those left; certain where it needs all. */

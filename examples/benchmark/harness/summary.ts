@@ -34,7 +34,7 @@ export function slowerThanMatMul(rows: Row[]): Row[] {
 }
 
 /** Of the values there are. */
-function geometricMean(values: (number | null)[]): number | null {
+export function geometricMean(values: (number | null)[]): number | null {
   const known = values.filter(value => value !== null);
   return known.length === 0 ? null : Math.exp(known.reduce((sum, value) => sum + Math.log(value), 0) / known.length);
 }
