@@ -6,8 +6,10 @@
  *                                     names a dawn.node
  *   bundle.mjs --run ARGUMENTS        the benchmark, and runs it (`npm run bench`)
  *   bundle.mjs --plot JSON OUTDIR     the charts of a run
+ *   bundle.mjs --page [OUTDIR]        the benchmark in a page: serve OUTDIR and open it
  */
 import {spawnSync} from 'node:child_process';
+import {copyFileSync, mkdirSync} from 'node:fs';
 import {build} from 'esbuild';
 
 const HERE = 'examples/benchmark';
@@ -37,11 +39,20 @@ async function run(entry, outfile, args) {
   process.exitCode = spawnSync(process.execPath, [outfile, ...args], {stdio: 'inherit'}).status ?? 1;
 }
 
+async function bundlePage(folder) {
+  await build({...COMMON, entryPoints: [`${HERE}/page/page.ts`], outdir: folder, platform: 'browser'});
+  mkdirSync(folder, {recursive: true});
+  copyFileSync(`${HERE}/page/index.html`, `${folder}/index.html`);
+  console.log(`${folder} is ready: serve it, and open it in a browser with WebGPU; ?suite=quick runs at once.`);
+}
+
 const [first, ...rest] = process.argv.slice(2);
 if (first === '--run') {
   await run(`${HERE}/node.ts`, 'build/bench.mjs', rest);
 } else if (first === '--plot') {
   await run(`${HERE}/plot.ts`, 'build/plot.mjs', rest);
+} else if (first === '--page') {
+  await bundlePage(rest[0] ?? 'build/bench-page');
 } else {
   const outfile = first ?? 'build/bench.mjs';
   await bundleForNode(outfile, rest[0] ?? `${HERE}/node.ts`);

@@ -3,8 +3,11 @@ import type {DeviceFigures} from './device.js';
 import type {Entry, Failure, Report, Row} from './run.js';
 import {slowerThanMatMul, type Mean} from './summary.js';
 
-type Columns<T> = [title: string, width: number, text: (row: T) => string][];
+/** `width` counts characters. */
+export type Columns<T> = [title: string, width: number, text: (row: T) => string][];
 
+/** Phones and data centres are a thousandfold apart. */
+const amount = (value: number) => value.toFixed(value < 10 ? 2 : value < 1000 ? 1 : 0);
 const times = (ratio: number | null) => ratio?.toFixed(2) ?? '–';
 
 export const ROW_COLUMNS: Columns<Row> = [
@@ -13,15 +16,15 @@ export const ROW_COLUMNS: Columns<Row> = [
   ['dtype', 9, ({dtype}) => dtype],
   ['ms', 10, ({ms}) => ms.toPrecision(4)],
   ['least – most', 19, ({msMin, msMax}) => `${msMin.toPrecision(3)} – ${msMax.toPrecision(3)}`],
-  ['TFLOPS dense-eq.', 18, ({denseTflops}) => denseTflops.toFixed(1)],
-  ['useful', 8, ({usefulTflops}) => usefulTflops.toFixed(1)],
-  ['GB/s', 8, ({gigabytesPerSecond}) => gigabytesPerSecond.toFixed(0)],
+  ['TFLOPS dense-eq.', 18, ({denseTflops}) => amount(denseTflops)],
+  ['useful', 8, ({usefulTflops}) => amount(usefulTflops)],
+  ['GB/s', 8, ({gigabytesPerSecond}) => amount(gigabytesPerSecond)],
   ['× tf.matMul', 13, ({overMatMul}) => times(overMatMul)],
   ['× own dense', 13, ({overDense}) => times(overDense)],
   ['error', 10, ({error}) => error.toExponential(1)],
 ];
 
-const MEAN_COLUMNS: Columns<Mean> = [
+export const MEAN_COLUMNS: Columns<Mean> = [
   ['suite', 10, ({suite}) => suite],
   ['kernel', 12, ({kernel}) => kernel],
   ['dtype', 9, ({dtype}) => dtype],
@@ -44,8 +47,8 @@ function pointText({rows, n, k}: Entry): string {
 
 export function deviceText(figures: DeviceFigures): string {
   const {fmaScalarTflops, fmaVec4Tflops, copyGigabytesPerSecond, readGigabytesPerSecond} = figures;
-  return `FMA ${fmaScalarTflops.toFixed(2)} TFLOPS (scalar), ${fmaVec4Tflops.toFixed(2)} (vec4); ` +
-    `copy ${copyGigabytesPerSecond.toFixed(0)} GB/s, read ${readGigabytesPerSecond.toFixed(0)} GB/s`;
+  return `FMA ${amount(fmaScalarTflops)} TFLOPS (scalar), ${amount(fmaVec4Tflops)} (vec4); ` +
+    `copy ${amount(copyGigabytesPerSecond)} GB/s, read ${amount(readGigabytesPerSecond)} GB/s`;
 }
 
 export function failureText({suite, kernel, dtype, why, ...entry}: Failure): string {
