@@ -5,11 +5,12 @@
 import {
   engine, getBackend, getKernel, registerGradient, registerKernel, type KernelConfig,
 } from '@tensorflow/tfjs-core';
+import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {compositeKernels} from '../../kernels/composite/nm_sparse_mat_mul.js';
 import {NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
 import {cpuKernels} from '../../kernels/cpu/nm_sparse_mat_mul.js';
 import {webgpuKernels} from '../../kernels/webgpu/nm_sparse_mat_mul.js';
-import {choosePlan} from '../../kernels/webgpu/select.js';
+import {choosePlan, chooserOf} from '../tuning/choose.js';
 import {gradients} from './gradient.js';
 
 const COMPOSITE_BACKENDS = ['webgl', 'wasm', 'tensorflow'];
@@ -23,10 +24,19 @@ function registerOnce(kernels: KernelConfig[]): void {
   }
 }
 
+/** Sends for the plans that were tuned for a WebGPU device, so that they are there when the first model runs. */
+function expectProducts(backend: unknown): void {
+  chooserOf(backend as WebGPUBackend);
+}
+
 export function registerAll(): void {
-  const onWebGPU = webgpuKernels((problem, {device}) => choosePlan(problem, device.limits));
+  const onWebGPU = webgpuKernels(choosePlan).map(kernel =>
+    kernel.kernelName === NM_SPARSE_MAT_MUL ? {...kernel, setupFunc: expectProducts} : kernel);
   registerOnce([...onWebGPU, ...cpuKernels, ...COMPOSITE_BACKENDS.flatMap(compositeKernels)]);
   gradients.forEach(registerGradient);
+  if (getBackend() === 'webgpu') { // set up before there was anything of ours to set up
+    expectProducts(engine().backend);
+  }
 }
 
 /** Makes sure that the active backend has the kernels. */

@@ -96,6 +96,15 @@ export function profileOf(
   };
 }
 
+/** A profile that was measured or stored, if it has every figure, each a number that can be divided by. */
+export function plausible(profile: Partial<DeviceProfile>): DeviceProfile | undefined {
+  const sound = Object.entries(profileOf()).every(([figure, known]) => {
+    const value = profile[figure as keyof DeviceProfile];
+    return typeof value === typeof known && (typeof value !== 'number' || (value > 0 && Number.isFinite(value)));
+  });
+  return sound ? profile as DeviceProfile : undefined;
+}
+
 /** What a backend's GPU says of itself: tfjs keeps two of the names, newer browsers' devices all four. */
 export function adapterNames({device, adapterInfo}: WebGPUBackend): Required<AdapterNames> {
   const names: AdapterNames =

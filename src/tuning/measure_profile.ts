@@ -4,7 +4,7 @@
  * are; so that number is taken to grow with the arithmetic.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import {adapterNames, profileOf, type DeviceProfile} from './device_profile.js';
+import {adapterNames, plausible, profileOf, type DeviceProfile} from './device_profile.js';
 import {GpuClock, timeOneRun, type RecordPass} from './gpu_clock.js';
 
 /** A pass has to last so long for its time to mean something, and is repeated while the GPU gets up to speed. */
@@ -120,10 +120,4 @@ export async function measureProfile(backend: WebGPUBackend): Promise<DeviceProf
   } finally {
     buffers.forEach(buffer => buffer.destroy());
   }
-}
-
-/** The profile, if every figure of it is a number that can be divided by. */
-export function plausible(profile: DeviceProfile): DeviceProfile | undefined {
-  return Object.values(profile).every(value => typeof value === 'string' || (value > 0 && Number.isFinite(value))) ?
-    profile : undefined;
 }

@@ -1,6 +1,6 @@
 /** Profiles of GPUs by their names, as Chromium, Dawn and drivers write them. */
 import {expect} from 'chai';
-import {profileOf} from '../../src/tuning/device_profile.js';
+import {plausible, profileOf, type DeviceProfile} from '../../src/tuning/device_profile.js';
 
 describe('the profile of a GPU', () => {
   const families: Array<[string, Parameters<typeof profileOf>[0]]> = [
@@ -43,6 +43,17 @@ describe('the profile of a GPU', () => {
         expect(value, `${figure} of ${name}`).to.be.above(0).and.below(Infinity);
       }
       expect(figures.cacheGBs, name).to.be.above(figures.memoryGBs);
+    }
+  });
+
+  it('is not taken from outside if a figure of it is missing or cannot be', () => {
+    const profile = profileOf();
+    expect(plausible({...profile})).to.deep.equal(profile);
+    const wrong: Array<Partial<Record<keyof DeviceProfile, unknown>>> = [
+      {tflops: NaN}, {tflops: undefined}, {cores: 0}, {cores: '8'}, {memoryGBs: Infinity}, {launchUs: -1}, {name: 5},
+    ];
+    for (const figure of wrong) {
+      expect(plausible({...profile, ...figure} as DeviceProfile), JSON.stringify(figure)).to.equal(undefined);
     }
   });
 });

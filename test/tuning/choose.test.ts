@@ -1,0 +1,123 @@
+/** Choosing a plan: predicted, tuned, remembered. On plain data: no GPU is asked anything. */
+import {expect} from 'chai';
+import {NO_EPILOGUE} from '../../kernels/webgpu/epilogue.js';
+import type {MatMulProblem} from '../../kernels/webgpu/select.js';
+import {parsePattern} from '../../src/format/pattern.js';
+import {candidatePlans} from '../../src/tuning/candidates.js';
+import {PlanChooser} from '../../src/tuning/choose.js';
+import {predict} from '../../src/tuning/cost_model.js';
+import {profileOf} from '../../src/tuning/device_profile.js';
+import {planName, productKey} from '../../src/tuning/tuned_plans.js';
+import {DEFAULT_LIMITS} from '../support/reference.js';
+
+const NAMES = {vendor: 'nvidia', architecture: 'ampere', device: '', description: ''};
+
+function chooser(): PlanChooser {
+  return new PlanChooser(DEFAULT_LIMITS, NAMES);
+}
+
+function problem(rows: number, pattern = '8:32v32'): MatMulProblem {
+  return {rows, shape: [1024, 2048], pattern: parsePattern(pattern), dtype: 'float32', epilogue: NO_EPILOGUE};
+}
+
+/** Tuning that says: for these rows the plan predicted slowest. */
+function tunedToLast(rows: number, of = problem(rows)) {
+  const {plan} = chooser().ranked(of).at(-1)!;
+  return {plans: {[productKey(of)]: [{rows, plan: planName(plan), ms: 1, defaultMs: 2}]}};
+}
+
+const slowest = (of: MatMulProblem) => chooser().ranked(of).at(-1)!.plan;
+
+describe('the choice of a plan', () => {
+  it('is the one predicted to be fastest, of all that the kernels offer', () => {
+    for (const rows of [1, 64, 3000]) {
+      const of = problem(rows);
+      const times = candidatePlans(of, DEFAULT_LIMITS).map(plan => predict(plan, of, profileOf(NAMES)).ms);
+      expect(predict(chooser().choose(of), of, profileOf(NAMES)).ms).to.equal(Math.min(...times));
+      expect(chooser().ranked(of)).to.have.length(times.length);
+    }
+  });
+
+  it('is remembered, and told apart by all that a plan depends on', () => {
+    const same = chooser();
+    const base = problem(64);
+    expect(same.choose(base)).to.equal(same.choose({...base}));
+    const others: MatMulProblem[] = [
+      problem(65), problem(64, '8:32v64'), problem(64, '7:32v32'), problem(64, '8:31v32'),
+      {...base, shape: [1025, 2048]}, {...base, shape: [1024, 2049]}, {...base, dtype: 'float16'},
+      {...base, epilogue: {...NO_EPILOGUE, hasBias: true}}, {...base, epilogue: {...NO_EPILOGUE, activation: 'relu'}},
+      {...base, epilogue: {...NO_EPILOGUE, activation: 'prelu', prelu: 'column'}},
+      {...base, epilogue: {...NO_EPILOGUE, activation: 'prelu', prelu: 'scalar'}},
+    ];
+    const plans = new Set([base, ...others].map(each => same.choose(each)));
+    expect(plans.size).to.equal(1 + others.length);
+  });
+
+  it('does not grow without bound', () => {
+    const one = chooser();
+    const first = one.choose(problem(1));
+    for (let rows = 2; rows < 5000; ++rows) {
+      one.choose(problem(rows));
+    }
+    expect(one.choose(problem(1))).to.deep.equal(first);
+    expect(one.choose(problem(1))).to.not.equal(first); // thrown out meanwhile, and made again
+  });
+
+  it('is the tuned plan once that is known, also where the product was seen before', () => {
+    const one = chooser();
+    const of = problem(3000);
+    one.choose(of);
+    one.learn(tunedToLast(3000));
+    expect(one.choose(of)).to.deep.equal(slowest(of));
+    expect(one.tunedPlan(of)?.tuned.defaultMs).to.equal(2);
+    // Bias and activation do not change which plan is best.
+    const epilogue = {...NO_EPILOGUE, activation: 'relu' as const, hasBias: true};
+    expect(planName(one.choose({...of, epilogue}))).to.equal(planName(slowest(of)));
+    // Any other product is its own.
+    expect(one.tunedPlan({...of, dtype: 'float16'})).to.equal(undefined);
+    expect(one.tunedPlan({...of, shape: [1024, 2052]})).to.equal(undefined);
+    expect(one.tunedPlan({...of, pattern: parsePattern('4:32v32')})).to.equal(undefined);
+  });
+
+  it('is the tuned plan for nearly as many rows, the nearest first; for few rows only for just as many', () => {
+    const one = chooser();
+    one.learn(tunedToLast(3000));
+    expect(one.tunedPlan(problem(2400))?.tuned.rows).to.equal(3000);
+    expect(one.tunedPlan(problem(3750))?.tuned.rows).to.equal(3000);
+    expect(one.tunedPlan(problem(2399))).to.equal(undefined);
+    expect(one.tunedPlan(problem(3751))).to.equal(undefined);
+    one.learn(tunedToLast(2900));
+    expect(one.tunedPlan(problem(2910))?.tuned.rows).to.equal(2900);
+    expect(one.tunedPlan(problem(3000))?.tuned.rows).to.equal(3000);
+    one.learn(tunedToLast(16));
+    expect(one.tunedPlan(problem(16))?.tuned.rows).to.equal(16);
+    expect(one.tunedPlan(problem(15))).to.equal(undefined);
+    expect(one.tunedPlan(problem(17))).to.equal(undefined);
+  });
+
+  it('is never a plan that the kernels do not offer here', () => {
+    const one = chooser();
+    const of = problem(3000);
+    const predicted = one.choose(of);
+    const stored = (plan: string) =>
+      one.learn({plans: {[productKey(of)]: [{rows: 3000, plan, ms: 1, defaultMs: 2}]}});
+    stored('{"kind":"gemm","splits":1}');
+    expect(one.choose(of)).to.deep.equal(predicted);
+    const larger = {...slowest(of), splits: 999};
+    stored(planName(larger));
+    expect(one.choose(of)).to.deep.equal(predicted);
+    expect(one.tunedPlan(of)).to.equal(undefined);
+  });
+
+  it('goes by the measured profile once there is one', () => {
+    const one = chooser();
+    expect(one.isMeasured).to.equal(false);
+    const before = one.ranked(problem(3000))[0].prediction.ms;
+    const profile = {...one.profile, tflops: one.profile.tflops / 100, workgroupMemoryGBs: 1};
+    one.learn({profile, plans: {}});
+    expect(one.isMeasured).to.equal(true);
+    expect(one.ranked(problem(3000))[0].prediction.ms).to.be.above(10 * before);
+    one.learn(tunedToLast(3000));
+    expect(one.profile).to.equal(profile);
+  });
+});

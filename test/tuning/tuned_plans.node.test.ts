@@ -1,0 +1,149 @@
+/** The cache of tuned plans as a file: kept, added to, and refused when damaged. */
+import {mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {dirname, join} from 'node:path';
+import {expect} from 'chai';
+import {build} from 'esbuild';
+import fc from 'fast-check';
+import {openStore} from '../../src/tuning/plan_store.js';
+import {adapterKey, KERNELS_VERSION, mergeRecords, readTuned, storeTuned} from '../../src/tuning/tuned_plans.js';
+import {seed} from '../support/random.js';
+import {RECORD, tunedPlan, warningsOf} from './stored.js';
+
+const ADAPTER = adapterKey({vendor: 'apple', architecture: 'metal-3', device: '', description: ''});
+
+let folder: string;
+let path: string;
+
+describe('the cache of tuned plans in a file', () => {
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'nm-sparse-plans-'));
+    path = join(folder, 'deep', 'plans.json');
+  });
+
+  afterEach(() => rmSync(folder, {recursive: true, force: true}));
+
+  it('gives back what was stored, to the adapter it was measured on', async () => {
+    expect(await readTuned(path, ADAPTER)).to.equal(undefined);
+    expect(await storeTuned(path, ADAPTER, RECORD)).to.equal(path);
+    expect(await readTuned(path, ADAPTER)).to.deep.equal(RECORD);
+    expect(await readTuned(path, `${ADAPTER}, another`)).to.equal(undefined);
+  });
+
+  it('adds to what is there: other adapters, other products, other rows', async () => {
+    await storeTuned(path, ADAPTER, RECORD);
+    await storeTuned(path, 'another GPU', {plans: {}});
+    await storeTuned(path, ADAPTER, {plans: {
+      'n 8 k 8 2:4 float32': [tunedPlan(64, 'a better one')], 'n 9 k 8 2:4 float32': [tunedPlan(5)],
+    }});
+    expect(await readTuned(path, ADAPTER)).to.deep.equal({
+      profile: RECORD.profile,
+      plans: {
+        'n 8 k 8 2:4 float32': [tunedPlan(1), tunedPlan(64, 'a better one')],
+        'n 9 k 8 2:4 float32': [tunedPlan(5)],
+      },
+    });
+    expect(await readTuned(path, 'another GPU')).to.deep.equal({plans: {}});
+  });
+
+  it('leaves nothing but the file behind, even where it cannot be written', async () => {
+    await storeTuned(path, ADAPTER, RECORD);
+    expect(readdirSync(dirname(path))).to.deep.equal(['plans.json']);
+    let thrown: unknown;
+    try {
+      await storeTuned(dirname(path), ADAPTER, RECORD); // a folder is in the way
+    } catch (error) {
+      thrown = error;
+    }
+    expect(thrown).to.be.an('error');
+    expect(readdirSync(folder)).to.deep.equal(['deep']);
+  });
+
+  const record = (change: object) =>
+    JSON.stringify({version: KERNELS_VERSION, adapters: {[ADAPTER]: {...RECORD, ...change}}});
+  const damaged: Array<[string, string]> = [
+    ['nothing', ''],
+    ['half a file', record({}).slice(0, 200)],
+    ['another file', '{"name": "package.json"}'],
+    ['null', 'null'],
+    ['a list', '[1, 2]'],
+    ['plans that are none', record({plans: {a: [{rows: 1}]}})],
+    ['plans that are no list', record({plans: {a: {rows: 1, plan: 'x', ms: 1, defaultMs: 1}}})],
+    ['a time below zero', record({plans: {a: [{rows: 1, plan: 'x', ms: -1, defaultMs: 1}]}})],
+    ['no plans', record({plans: null})],
+    ['a profile with a hole', record({profile: {name: 'GPU', tflops: 1}})],
+    ['a profile that is none', record({profile: 'fast'})],
+  ];
+  for (const [what, text] of damaged) {
+    it(`that holds ${what} is refused with a warning, and written anew`, async () => {
+      await storeTuned(path, ADAPTER, RECORD);
+      writeFileSync(path, text);
+      const warnings = await warningsOf(async () => expect(await readTuned(path, ADAPTER)).to.equal(undefined));
+      expect(warnings).to.have.length(1);
+      expect(warnings[0]).to.include(path).and.match(/is not used: .*tune\(\) writes it anew/);
+      await storeTuned(path, ADAPTER, RECORD);
+      expect(await warningsOf(() => readTuned(path, ADAPTER))).to.deep.equal([]);
+      expect(await readTuned(path, ADAPTER)).to.deep.equal(RECORD);
+    });
+  }
+
+  it('takes any text for what it is, and never throws', async () => {
+    await storeTuned(path, ADAPTER, RECORD);
+    const sound = readFileSync(path, 'utf8');
+    await warningsOf(() => fc.assert(fc.asyncProperty(
+      fc.oneof(fc.string(), fc.json(), fc.nat(sound.length - 1).map(at => sound.slice(0, at) + sound.slice(at + 1))),
+      async text => {
+        writeFileSync(path, text);
+        await readTuned(path, ADAPTER);
+      }), {seed, numRuns: 100}));
+  });
+
+  it('of older kernels counts as empty, and is no cause for alarm', async () => {
+    await storeTuned(path, ADAPTER, RECORD);
+    writeFileSync(path, readFileSync(path, 'utf8').replace(`"version": ${KERNELS_VERSION}`, '"version": 0'));
+    expect(await warningsOf(async () => expect(await readTuned(path, ADAPTER)).to.equal(undefined))).to.deep.equal([]);
+    await storeTuned(path, ADAPTER, {plans: {}});
+    expect(await readTuned(path, ADAPTER)).to.deep.equal({plans: {}});
+  });
+
+  it('that cannot be read is as good as none', async () => {
+    const warnings = await warningsOf(async () => expect(await readTuned(folder, ADAPTER)).to.equal(undefined));
+    expect(warnings).to.deep.equal([]);
+  });
+
+  it('lies in the user’s cache folder by default', () => {
+    const before = process.env.XDG_CACHE_HOME;
+    process.env.XDG_CACHE_HOME = folder;
+    try {
+      expect(openStore(true)?.name).to.equal(join(folder, 'tfjs-nm-sparse', 'tuned-plans.json'));
+    } finally {
+      if (before === undefined) {
+        delete process.env.XDG_CACHE_HOME;
+      } else {
+        process.env.XDG_CACHE_HOME = before;
+      }
+    }
+  });
+});
+
+describe('the package for browsers', () => {
+  it('imports nothing of Node, so that any bundler takes it', async () => {
+    const {metafile, warnings} = await build({
+      entryPoints: ['src/index.ts'], bundle: true, platform: 'browser', format: 'esm', write: false, metafile: true,
+      external: ['@tensorflow/*'],
+    });
+    expect(warnings).to.deep.equal([]);
+    const imports = Object.values(metafile.outputs).flatMap(output => output.imports.map(each => each.path));
+    expect(imports).to.not.be.empty;
+    expect(imports.filter(each => !each.startsWith('@tensorflow/'))).to.deep.equal([]);
+  });
+});
+
+describe('two records of one GPU', () => {
+  it('merge into one, and stay as they were', () => {
+    const [old, added] = [structuredClone(RECORD), {plans: {'n 8 k 8 2:4 float32': [tunedPlan(1, 'new')]}}];
+    expect(mergeRecords(old, added).plans['n 8 k 8 2:4 float32']).to.deep.equal([tunedPlan(64), tunedPlan(1, 'new')]);
+    expect(old).to.deep.equal(RECORD);
+    expect(mergeRecords(undefined, added)).to.deep.equal(added);
+  });
+});
