@@ -1,0 +1,154 @@
+/**
+ * The benchmark's harness must not flatter: its data are what it says they are, a wrong product is noticed, and what is
+ * replayed under the clock is the whole product. Then the suite `smoke` runs as people run suites.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import {expect} from 'chai';
+import {largestError, sampleOutputs} from '../../examples/benchmark/harness/check.js';
+import {drawMatrix, drawX, visitColumn, xAt, type MatrixSpec} from '../../examples/benchmark/harness/data.js';
+import {timePasses} from '../../examples/benchmark/harness/pass_timer.js';
+import {flush, record, replay} from '../../examples/benchmark/harness/recording.js';
+import {runBenchmark} from '../../examples/benchmark/harness/run.js';
+import {checkIndices} from '../../src/format/validate.js';
+import {decompress, nmSparseMatMul, parsePattern} from '../../src/index.js';
+
+const webgpu = () => tf.backend() as WebGPUBackend;
+
+const spec = (k: number, n: number, pattern: string, dtype: MatrixSpec['dtype'] = 'float32'): MatrixSpec =>
+  ({shape: [k, n], pattern: parsePattern(pattern), dtype});
+
+/** All that the CPU knows of a matrix, dense. */
+function denseOf(matrix: MatrixSpec): number[] {
+  const [k, n] = matrix.shape;
+  const dense = new Array<number>(k * n).fill(0);
+  for (let col = 0; col < n; ++col) {
+    visitColumn(matrix, col, (row, value) => {
+      dense[row * n + col] = value;
+    });
+  }
+  return dense;
+}
+
+describe('the data of the benchmark', () => {
+  const matrices: Array<[what: string, matrix: MatrixSpec]> = [
+    ['a matrix without remainders', spec(64, 64, '8:32v32')],
+    ['short windows and groups', spec(75, 37, '8:32v16')],
+    ['a last window that keeps all', spec(35, 8, '8:32v4')],
+    ['offsets that share words across windows', spec(45, 9, '1:4')],
+    ['windows longer than a word', spec(301, 6, '200:256v2')],
+    ['float16 with an odd row', spec(33, 21, '2:4', 'float16')],
+    ['a dense matrix', spec(40, 24, '32:32v32')],
+  ];
+  for (const [what, matrix] of matrices) {
+    it(`is the same on GPU and CPU: ${what}`, async () => {
+      const drawn = drawMatrix(webgpu(), matrix);
+      const dense = decompress(drawn);
+      const values = await dense.data();
+      checkIndices(await drawn.indices.data() as Int32Array, matrix.shape, matrix.pattern);
+      dense.dispose();
+      drawn.dispose();
+      expect(Array.from(values)).to.deep.equal(denseOf(matrix));
+    });
+  }
+
+  it('is the same on GPU and CPU: x', async () => {
+    const x = drawX(webgpu(), 5, 77);
+    const values = await x.data();
+    x.dispose();
+    expect(Array.from(values)).to.deep.equal(Array.from({length: 5 * 77}, (_, place) => xAt(place)));
+  });
+
+  it('keeps every row of a window as often as the others', () => {
+    const kept = new Array<number>(8).fill(0);
+    for (let col = 0; col < 400; ++col) {
+      visitColumn(spec(80, 400, '2:8'), col, row => ++kept[row % 8]);
+    }
+    kept.forEach(count => expect(count).to.be.closeTo(400 * 10 * 2 / 8, 120));
+  });
+});
+
+describe('the check of the benchmark', () => {
+  const matrix = spec(96, 70, '8:32v8');
+  const rows = 9;
+
+  /** What the check says of a product after `change`. */
+  async function errorAfter(change: (y: tf.Tensor2D) => tf.Tensor): Promise<number> {
+    const [x, w] = [drawX(webgpu(), rows, 96), drawMatrix(webgpu(), matrix)];
+    const y = tf.tidy(() => change(nmSparseMatMul(x, w) as tf.Tensor2D));
+    const samples = await sampleOutputs(webgpu(), y);
+    tf.dispose([x, y]);
+    w.dispose();
+    return largestError(samples, matrix);
+  }
+
+  it('finds nothing but rounding in a right product', async () => {
+    expect(await errorAfter(y => y)).to.be.below(3e-7);
+  });
+
+  const faults: Array<[string, (y: tf.Tensor2D) => tf.Tensor]> = [
+    ['an output off by a ten-thousandth', y => tf.mul(y, 1.0001)],
+    ['a last column not written', y => tf.pad(tf.slice(y, [0, 0], [rows, 69]), [[0, 0], [0, 1]])],
+    ['a last row not written', y => tf.pad(tf.slice(y, [0, 0], [rows - 1, 70]), [[0, 1], [0, 0]])],
+    ['columns exchanged', y => tf.reverse(y, 1)],
+    ['outputs that are no numbers', y => tf.div(y, 0 as number)],
+    ['nothing at all', y => tf.zerosLike(y)],
+  ];
+  for (const [fault, change] of faults) {
+    it(`finds ${fault}`, async () => {
+      expect(await errorAfter(change)).to.be.above(1e-5);
+    });
+  }
+});
+
+describe('a recorded product', () => {
+  it('is computed when it is replayed, and not before', async () => {
+    const [x, w] = [drawX(webgpu(), 40, 200), drawMatrix(webgpu(), spec(200, 48, '2:4v4'))];
+    const expected = nmSparseMatMul(x, w);
+    const right = await expected.data();
+    let y: tf.Tensor | undefined;
+    const recordings = record(webgpu(), () => {
+      y = nmSparseMatMul(x, w);
+      return tf.clone(y); // for record to dispose
+    }, 1);
+    const before = tf.mul(y!, 1); // reading y itself would keep its values on the CPU
+    expect(Array.from(await before.data())).not.to.deep.equal(Array.from(right));
+    const [ms] = await timePasses(webgpu().device, () => {}, [pass => replay(pass, recordings[0])]);
+    flush(webgpu());
+    expect(ms).to.be.above(0);
+    expect(Array.from(await y!.data())).to.deep.equal(Array.from(right));
+    tf.dispose([x, expected, before, y!]);
+    w.dispose();
+  });
+});
+
+describe('the suite smoke', () => {
+  it('measures everything, and finds it right', async () => {
+    const heard: string[] = [];
+    const report = await runBenchmark(webgpu(), {suites: ['smoke']}, {
+      started: ({device}) => heard.push(...Object.values(device).map(figure => figure > 0 ? 'figure' : 'nothing')),
+      measured: ({kernel}) => heard.push(kernel),
+      failed: ({why}) => heard.push(why),
+    });
+    const kernels = ['tf.matMul', 'dense', '8:32v32', '2:4'];
+    expect(heard).to.deep.equal([...new Array<string>(5).fill('figure'), ...kernels, ...kernels]);
+    expect(report.rows).to.have.length(report.total);
+    for (const {ms, msMin, msMax, overMatMul, error} of report.rows) {
+      expect(msMin).to.be.above(0).and.at.most(ms);
+      expect(msMax).to.be.at.least(ms);
+      expect(overMatMul).to.be.above(0);
+      expect(error).to.be.below(1e-6);
+    }
+    expect(report.means.map(({kernel, points}) => [kernel, points])).to.deep.equal(kernels.map(kernel => [kernel, 2]));
+  });
+
+  it('keeps to the points and variants asked for, and to its shard', async () => {
+    const names: string[] = [];
+    await runBenchmark(webgpu(), {suites: ['smoke'], only: ['1x64x128', '2:4'], shard: {index: 0, count: 2}}, {
+      started: ({total}) => names.push(String(total)),
+      measured: ({rows, kernel}) => names.push(`${rows} ${kernel}`),
+      failed: ({why}) => names.push(why),
+    });
+    expect(names).to.deep.equal(['3', '1 tf.matMul', '1 dense', '1 2:4']);
+  });
+});
