@@ -26,7 +26,9 @@ export async function setUpDawn(): Promise<WebGPUBackend> {
   // tfjs-backend-webgpu looks for navigator.gpu when it is loaded.
   await import('@tensorflow/tfjs-backend-webgpu');
   env().set('WEBGPU_CPU_FORWARD', false);
-  await setBackend('webgpu');
+  if (!(await setBackend('webgpu'))) {
+    throw new Error('bench: Dawn finds no GPU. VK_ICD_FILENAMES can name a Vulkan driver, LD_LIBRARY_PATH its loader.');
+  }
   const webgpu = backend() as WebGPUBackend;
   webgpu.device.addEventListener('uncapturederror', event => {
     console.error((event as GPUUncapturedErrorEvent).error.message);

@@ -8,9 +8,11 @@ import {expect} from 'chai';
 import {largestError, sampleOutputs} from '../../examples/benchmark/harness/check.js';
 import {drawMatrix, drawX, visitColumn, xAt, type MatrixSpec} from '../../examples/benchmark/harness/data.js';
 import {timePasses} from '../../examples/benchmark/harness/pass_timer.js';
+import {multiplyAsUsersDo, multiplyWith, problemOf} from '../../examples/benchmark/harness/product.js';
 import {flush, record, replay} from '../../examples/benchmark/harness/recording.js';
 import {runBenchmark} from '../../examples/benchmark/harness/run.js';
 import {checkIndices} from '../../src/format/validate.js';
+import {chooserOf} from '../../src/tuning/choose.js';
 import {decompress, nmSparseMatMul, parsePattern} from '../../src/index.js';
 
 const webgpu = () => tf.backend() as WebGPUBackend;
@@ -118,6 +120,19 @@ describe('a recorded product', () => {
     expect(ms).to.be.above(0);
     expect(Array.from(await y!.data())).to.deep.equal(Array.from(right));
     tf.dispose([x, expected, before, y!]);
+    w.dispose();
+  });
+});
+
+describe('a plan of one\'s own', () => {
+  it('gives the product that users get', async () => {
+    const matrix = spec(70, 40, '8:32v8');
+    const [x, w] = [drawX(webgpu(), 20, 70), drawMatrix(webgpu(), matrix)];
+    const {plan} = chooserOf(webgpu()).ranked(problemOf(20, matrix)).at(-1)!;
+    const [planned, usual] = [multiplyWith(webgpu(), plan)(x, w), multiplyAsUsersDo(x, w)];
+    const difference = tf.tidy(() => tf.max(tf.abs(tf.sub(planned, usual))));
+    expect((await difference.data())[0]).to.be.below(1e-5);
+    tf.dispose([x, planned, usual, difference]);
     w.dispose();
   });
 });

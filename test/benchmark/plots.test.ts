@@ -7,7 +7,8 @@ import {meansOf, slowerThanMatMul} from '../../examples/benchmark/harness/summar
 function row(suite: string, rows: number, kernel: string, ms: number, over: Partial<Row> = {}): Row {
   return {
     suite, rows, n: 64, k: 32, kernel, dtype: 'float32', ms, msMin: ms, msMax: ms, denseTflops: 1 / ms,
-    usefulTflops: 1 / ms, gigabytesPerSecond: 100 / ms, overMatMul: 4 / ms, overDense: 2 / ms, error: 0, ...over,
+    usefulTflops: 1 / ms, gigabytesPerSecond: 100 / ms, overMatMul: 4 / ms, overDense: 2 / ms, attainable: 0.5,
+    plan: null, bound: null, error: 0, ...over,
   };
 }
 

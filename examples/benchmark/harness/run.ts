@@ -4,15 +4,15 @@
  *
  * What fails is noted and the rest goes on, and listeners get each row at once: GPU time is scarce.
  */
-import {dispose, matMul, type Tensor, type Tensor2D} from '@tensorflow/tfjs-core';
+import {matMul} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import type {NMSparseMatrix} from '../../../src/format/nm_sparse_matrix.js';
-import {parsePattern, type NMPattern} from '../../../src/format/pattern.js';
-import {nmSparseMatMul} from '../../../src/index.js';
-import {largestError, sampleOutputs} from './check.js';
-import {drawMatrix, drawX, type MatrixSpec} from './data.js';
+import {parsePattern} from '../../../src/format/pattern.js';
+import {planName} from '../../../src/tuning/tuned_plans.js';
+import {limitsOf} from './attainable.js';
+import type {MatrixSpec} from './data.js';
 import type {DeviceFigures} from './device.js';
-import {FULL_EFFORT, LEAST_EFFORT, Stopwatch, type Effort, type Timing} from './measure.js';
+import {FULL_EFFORT, LEAST_EFFORT, Stopwatch, type Timing} from './measure.js';
+import {measureProduct, multiplyAsUsersDo, multiplyWith, problemOf, type Multiply} from './product.js';
 import {freeUnusedBuffers} from './recording.js';
 import {SUITES, type Point, type Suite, type Variant} from './suites.js';
 import {meansOf, type Mean} from './summary.js';
@@ -35,6 +35,11 @@ export interface Row extends Entry, Timing {
   /** Times faster than tf.matMul and than our own dense kernel at the same point; null if that has no figure. */
   overMatMul: number | null;
   overDense: number | null;
+  /** The least time the device could take for the kept weights, over the time: 0 … 1. */
+  attainable: number;
+  /** The programs that ran and what bounds them, by the cost model; null for tf.matMul. */
+  plan: string | null;
+  bound: string | null;
   /** Largest error of the sampled outputs. */
   error: number;
 }
@@ -73,31 +78,19 @@ export interface Listener {
   failed(failure: Failure, report: Report): void;
 }
 
-/** A product to measure. */
-interface Candidate {
-  kernel: string;
-  pattern: NMPattern;
-  dtype: NMSparseMatrix['dtype'];
-  multiply(x: Tensor2D, matrix: NMSparseMatrix): Tensor;
+/** A variant, or one of the two that every pattern is compared with. */
+interface Candidate extends Variant {
+  isTfjs?: boolean;
 }
 
 const DENSE = {pattern: parsePattern('32:32v32'), dtype: 'float32'} as const;
-const BASELINES: Candidate[] = [
-  {kernel: 'tf.matMul', ...DENSE, multiply: (x, {values}) => matMul(x, values)},
-  {kernel: 'dense', ...DENSE, multiply: nmSparseMatMul},
-];
-
-/** Sampled errors above this are bugs, not rounding. */
-const MAX_ERROR = 2e-6;
-const MAX_SETS = 256;
-/** The layer before leaves x in the cache, unless it is larger than this share of it. */
-const LARGE_SHARE = 1 / 16;
+const BASELINES: Candidate[] = [{label: 'tf.matMul', ...DENSE, isTfjs: true}, {label: 'dense', ...DENSE}];
 
 export async function runBenchmark(webgpu: WebGPUBackend, options: Options, listener: Listener): Promise<Report> {
   const start = performance.now();
   const suites = chooseSuites(options);
-  const effort = suites.every(({isTrial}) => isTrial) ? LEAST_EFFORT : FULL_EFFORT;
-  const stopwatch = await Stopwatch.create(webgpu, effort);
+  const stopwatch = await Stopwatch.create(
+    webgpu, suites.every(({isTrial}) => isTrial) ? LEAST_EFFORT : FULL_EFFORT);
   const report: Report = {
     adapter: adapterOf(webgpu),
     date: new Date().toISOString(),
@@ -117,14 +110,13 @@ export async function runBenchmark(webgpu: WebGPUBackend, options: Options, list
   for (const {name, points, variants} of suites) {
     for (const point of points) {
       const here: Row[] = [];
-      for (const candidate of [...BASELINES, ...variants.map(candidateOf)]) {
+      for (const candidate of [...BASELINES, ...variants]) {
         if (report.seconds > (options.limitSeconds ?? Infinity)) {
           return report;
         }
-        const entry: Entry = {suite: name, ...point, kernel: candidate.kernel, dtype: candidate.dtype};
+        const entry: Entry = {suite: name, ...point, kernel: candidate.label, dtype: candidate.dtype};
         try {
-          const measured = await measureCandidate(webgpu, stopwatch, effort, point, candidate);
-          const row = rowOf(entry, candidate, measured, here);
+          const row = await measureRow(stopwatch, entry, candidate, report.device, here);
           here.push(row);
           report.rows.push(row);
           update();
@@ -165,59 +157,32 @@ function chooseSuites({suites, only = [], shard = {index: 0, count: 1}}: Options
   });
 }
 
-function candidateOf({label, pattern, dtype}: Variant): Candidate {
-  return {kernel: label, pattern, dtype, multiply: nmSparseMatMul};
-}
-
-interface Measured {
-  timing: Timing;
-  error: number;
-  matrix: Pick<NMSparseMatrix, 'keptRows' | 'bytes'>;
-}
-
-/** Draws the inputs, checks the product, times it. */
-async function measureCandidate(
-    webgpu: WebGPUBackend, stopwatch: Stopwatch, {cacheBytes}: Effort, {rows, n, k}: Point,
-    {pattern, dtype, multiply}: Candidate): Promise<Measured> {
-  const spec: MatrixSpec = {shape: [k, n], pattern, dtype};
-  const setsOf = (bytes: number) => Math.max(1, Math.min(MAX_SETS, Math.ceil(cacheBytes / bytes)));
-  const xBytes = 4 * rows * k;
-  const first = drawMatrix(webgpu, spec);
-  const matrices = [first, ...Array.from({length: setsOf(first.bytes) - 1}, () => drawMatrix(webgpu, spec))];
-  const xs = Array.from(
-    {length: xBytes > cacheBytes * LARGE_SHARE ? setsOf(xBytes) : 1}, () => drawX(webgpu, rows, k));
-  const product = (i: number) => multiply(xs[i % xs.length], matrices[i % matrices.length]);
-  try {
-    const y = product(0);
-    const samples = await sampleOutputs(webgpu, y);
-    y.dispose();
-    stopwatch.keepWarm();
-    const error = largestError(samples, spec);
-    if (!(error <= MAX_ERROR)) {
-      throw new Error(`wrong: the relative error of an output is ${error}`);
-    }
-    const timing = await stopwatch.measure(product, Math.max(xs.length, matrices.length));
-    return {timing, error, matrix: {keptRows: first.keptRows, bytes: first.bytes}};
-  } finally {
-    dispose(xs);
-    matrices.forEach(matrix => matrix.dispose());
-  }
-}
-
-function rowOf(entry: Entry, candidate: Candidate, {timing, error, matrix}: Measured, here: Row[]): Row {
+/** @param here the rows of the same point. */
+async function measureRow(
+    stopwatch: Stopwatch, entry: Entry, {label, pattern, dtype, plan, isTfjs}: Candidate, device: DeviceFigures,
+    here: Row[]): Promise<Row> {
+  const {webgpu} = stopwatch;
   const {rows, n, k} = entry;
+  const spec: MatrixSpec = {shape: [k, n], pattern, dtype};
+  const limits = limitsOf(webgpu, problemOf(rows, spec), device, plan?.(problemOf(rows, spec)));
+  const multiply: Multiply = isTfjs ? (x, {values}) => matMul(x, values) :
+    plan ? multiplyWith(webgpu, limits.plan) : multiplyAsUsersDo;
+  const {timing, error, keptRows, weightBytes} = await measureProduct(stopwatch, rows, spec, multiply);
   const {ms} = timing;
   const over = (kernel: string) => {
-    const baseline = kernel === candidate.kernel ? timing : here.find(row => row.kernel === kernel);
+    const baseline = kernel === label ? timing : here.find(row => row.kernel === kernel);
     return baseline ? baseline.ms / ms : null;
   };
   return {
     ...entry, ...timing, error,
     denseTflops: (2 * rows * n * k) / ms / 1e9,
-    usefulTflops: (2 * rows * n * matrix.keptRows) / ms / 1e9,
-    gigabytesPerSecond: (4 * rows * (k + n) + matrix.bytes) / ms / 1e6,
+    usefulTflops: (2 * rows * n * keptRows) / ms / 1e9,
+    gigabytesPerSecond: (4 * rows * (k + n) + weightBytes) / ms / 1e6,
     overMatMul: over('tf.matMul'),
     overDense: over('dense'),
+    attainable: limits.leastMs / ms,
+    plan: isTfjs ? null : planName(limits.plan),
+    bound: isTfjs ? null : limits.bound,
   };
 }
 

@@ -1,6 +1,7 @@
 /**
  * What is measured: points (rows × n × k) and what is tried on each. Names and sizes after docs/benchmarks.md.
  */
+import type {MatMulProblem, Plan} from '../../../kernels/webgpu/select.js';
 import type {StorageDtype} from '../../../src/format/nm_sparse_matrix.js';
 import {formatPattern, parsePattern, type NMPattern} from '../../../src/format/pattern.js';
 
@@ -18,6 +19,8 @@ export interface Variant {
   label: string;
   pattern: NMPattern;
   dtype: StorageDtype;
+  /** The plan to run, where it is the plan that is tried; else the package chooses. */
+  plan?: (problem: MatMulProblem) => Plan;
 }
 
 export interface Suite {

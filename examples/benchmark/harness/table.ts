@@ -21,7 +21,10 @@ export const ROW_COLUMNS: Columns<Row> = [
   ['GB/s', 8, ({gigabytesPerSecond}) => amount(gigabytesPerSecond)],
   ['× tf.matMul', 13, ({overMatMul}) => times(overMatMul)],
   ['× own dense', 13, ({overDense}) => times(overDense)],
+  ['bound', 18, ({bound}) => bound ?? '–'],
+  ['attainable', 12, ({attainable}) => `${(100 * attainable).toFixed(0)} %`],
   ['error', 10, ({error}) => error.toExponential(1)],
+  ['', 0, ({layer}) => layer ? `  ${layer}` : ''],
 ];
 
 export const MEAN_COLUMNS: Columns<Mean> = [
