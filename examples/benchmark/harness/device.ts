@@ -30,7 +30,7 @@ const MAX_WORKGROUPS = 65535;
 
 /** vec4s that a thread of a memory program moves. */
 const VECS_PER_THREAD = 16;
-const COPIES_PER_PASS = 4;
+const COPIES_PER_PASS = 2;
 
 /** The compiler can neither foresee the sums nor drop them: start, factor and bounds are the buffer's. */
 function fmaCode(type: 'f32' | 'vec4<f32>'): string {
@@ -139,12 +139,24 @@ export class Heater {
   }
 }
 
+/** Two buffers as large as this device has memory for. */
+async function largestBuffers(device: GPUDevice, mostBytes: number): Promise<GPUBuffer[]> {
+  const {maxStorageBufferBindingSize, maxBufferSize} = device.limits;
+  const size = 16 * Math.floor(Math.min(mostBytes, maxStorageBufferBindingSize, maxBufferSize) / 16);
+  device.pushErrorScope('out-of-memory');
+  const buffers = [0, 1].map(() => device.createBuffer({size, usage: GPUBufferUsage.STORAGE}));
+  if (await device.popErrorScope() === null) {
+    return buffers;
+  }
+  buffers.forEach(buffer => buffer.destroy());
+  return largestBuffers(device, size / 2);
+}
+
 /** @param mostBytes of memory to read and to write; the device may allow less. */
 export async function measureDevice(device: GPUDevice, heater: Heater, coldMs: number, mostBytes: number):
     Promise<DeviceFigures> {
-  const {maxStorageBufferBindingSize, maxBufferSize} = device.limits;
-  const size = 16 * Math.floor(Math.min(mostBytes, maxStorageBufferBindingSize, maxBufferSize) / 16);
-  const [source, target] = [0, 1].map(() => device.createBuffer({size, usage: GPUBufferUsage.STORAGE}));
+  const [source, target] = await largestBuffers(device, mostBytes);
+  const {size} = source;
   const memoryWorkgroups = Math.ceil(size / 16 / VECS_PER_THREAD / THREADS);
   const fill = new Program(device, FILL_CODE, [source, target]);
   const best = async (program: Program, workgroups: number, times: number): Promise<number> => {

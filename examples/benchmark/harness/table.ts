@@ -8,14 +8,15 @@ export type Columns<T> = [title: string, width: number, text: (row: T) => string
 
 /** Phones and data centres are a thousandfold apart. */
 const amount = (value: number) => value.toFixed(value < 10 ? 2 : value < 1000 ? 1 : 0);
+const duration = (ms: number, digits: number) => ms < 1000 ? ms.toPrecision(digits) : ms.toFixed(0);
 const times = (ratio: number | null) => ratio?.toFixed(2) ?? '–';
 
 export const ROW_COLUMNS: Columns<Row> = [
   ['rows×n×k', 18, pointText],
   ['kernel', 12, ({kernel}) => kernel],
   ['dtype', 9, ({dtype}) => dtype],
-  ['ms', 10, ({ms}) => ms.toPrecision(4)],
-  ['least – most', 19, ({msMin, msMax}) => `${msMin.toPrecision(3)} – ${msMax.toPrecision(3)}`],
+  ['ms', 10, ({ms}) => duration(ms, 4)],
+  ['least – most', 19, ({msMin, msMax}) => `${duration(msMin, 3)} – ${duration(msMax, 3)}`],
   ['TFLOPS dense-eq.', 18, ({denseTflops}) => amount(denseTflops)],
   ['useful', 8, ({usefulTflops}) => amount(usefulTflops)],
   ['GB/s', 8, ({gigabytesPerSecond}) => amount(gigabytesPerSecond)],
