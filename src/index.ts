@@ -16,6 +16,11 @@ export type {FusedActivation} from '../kernels/contract.js';
 export {NMDense, type NMDenseArgs} from './layers/nm_dense.js';
 export {pruneLayersModel, type PruneLayersModelOptions, type PruneProgress} from './convert/layers_model.js';
 export type {LayerReport, PruneReport} from './convert/report.js';
+export {tune} from './tuning/autotune.js';
+export type {
+  ProductShape, SkippedProduct, TunedProduct, TuneOptions, TuneProgress, TuneReport,
+} from './tuning/tune_arguments.js';
+export type {PredictModel} from './tuning/model.js';
 
 /** Layer factories, named and used as tf.layers' are. */
 export const layers = {nmDense};

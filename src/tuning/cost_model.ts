@@ -127,8 +127,7 @@ function residentWorkgroups({threads, workgroupBytes, registersPerThread}: Work,
 }
 
 function gemmWork(
-    {config, splits, stepsPerSplit}: Extract<Plan, {kind: 'gemm'}>, {rows, shape}: MatMulProblem,
-    profile: DeviceProfile): Work {
+    {config, splits}: Extract<Plan, {kind: 'gemm'}>, {rows, shape}: MatMulProblem, profile: DeviceProfile): Work {
   const [k, n] = shape;
   // Where W is expanded first, the configuration is that of a dense product.
   const {strategy, tileRows, tileCols, threadRows, threadCols, pattern, dtype} = config;
@@ -137,6 +136,8 @@ function gemmWork(
   // Columns of one thread in several groups meet several rows of x.
   const xReads = threadRows * (groupsInTile > 1 ? Math.max(1, threadCols / pattern.vectorLength) : 1);
   const opsPerRow = threadRows * threadCols + COST.loopOps + COST.windowOps * picks;
+  // Steps are taken whole, and each split as many.
+  const stepsPerSplit = Math.ceil(Math.ceil(keptRowCount(k, pattern) / keptPerBlock) / splits);
   const keptRows = stepsPerSplit * keptPerBlock;
   const loadedX = 4 * xRows * tileRows;
   const indexBytes = strategy === 'dense' ? 0 : (groupsInTile * indexBits(pattern)) / 8;

@@ -59,16 +59,18 @@ export class GpuClock {
 }
 
 /**
- * Milliseconds of one run of something that `record` does `runs` times in a pass: as many times as it takes to fill
- * `leastMs`, at most `mostRuns`.
+ * Times one run of something that `record` does `runs` times in a pass: as many times as it takes to fill `leastMs`, at
+ * most `mostRuns`, beginning with `runs`.
+ * @returns milliseconds of one run, and how many filled the pass.
  */
 export async function timeOneRun(
     clock: GpuClock, record: (runs: number) => RecordPass,
-    {leastMs, mostRuns}: {leastMs: number; mostRuns: number}): Promise<number> {
-  for (let runs = 1;;) {
+    {leastMs, mostRuns, runs = 1}: {leastMs: number; mostRuns: number; runs?: number},
+): Promise<{ms: number; runs: number}> {
+  for (;;) {
     const ms = await clock.time(record(runs));
     if (ms >= leastMs || runs >= mostRuns) {
-      return ms / runs;
+      return {ms: ms / runs, runs};
     }
     // At least fourfold, at most to the aim: a first run is often slow, and must not stand for the others.
     runs = Math.min(mostRuns, Math.ceil(runs * Math.min(64, Math.max(4, (1.2 * leastMs) / Math.max(ms, 0.01)))));

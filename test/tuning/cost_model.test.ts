@@ -2,7 +2,6 @@
 import {expect} from 'chai';
 import fc from 'fast-check';
 import {NO_EPILOGUE} from '../../kernels/webgpu/epilogue.js';
-import {gemmGeometry} from '../../kernels/webgpu/gemm_config.js';
 import {choosePlan, type MatMulProblem, type Plan} from '../../kernels/webgpu/select.js';
 import {keptRowCount, parsePattern, VECTOR_LENGTHS} from '../../src/format/pattern.js';
 import {predict} from '../../src/tuning/cost_model.js';
@@ -23,12 +22,8 @@ function plan(of: MatMulProblem): Plan {
 
 /** A plan's programs for another k: as many splits, each as long as it takes. */
 function atDepth(planned: Plan, {shape: [k], pattern}: MatMulProblem): Plan {
-  if (planned.kind === 'gemv') {
-    return {...planned, keptPerSplit: 4 * Math.ceil(keptRowCount(k, pattern) / planned.splits / 4)};
-  }
-  const innerRows = planned.config.strategy === 'dense' ? k : keptRowCount(k, pattern);
-  const steps = Math.ceil(innerRows / gemmGeometry(planned.config).keptPerBlock);
-  return {...planned, stepsPerSplit: Math.ceil(steps / planned.splits)};
+  return planned.kind === 'gemm' ? planned :
+    {...planned, keptPerSplit: 4 * Math.ceil(keptRowCount(k, pattern) / planned.splits / 4)};
 }
 
 /** A Hopper cut down to so many cores, each as fast as before. */
@@ -134,7 +129,7 @@ describe('the cost model', () => {
     const split = (rows: number, splits: number) => {
       const of = problem(rows, 512, 8192, '8:32v32');
       const whole = plan(problem(8192, 8192, 8192, '8:32v32'));
-      return ms(of, HOPPER, atDepth({...whole, splits} as Plan, of));
+      return ms(of, HOPPER, {...whole, splits});
     };
     expect(split(64, 4)).to.be.below(split(64, 1));
     expect(split(8192, 4)).to.be.above(split(8192, 1));
@@ -144,8 +139,8 @@ describe('the cost model', () => {
     const of = problem(64, 512, 8192, '8:32v32');
     const whole = plan(problem(8192, 8192, 8192, '8:32v32'));
     const launches = (planned: Plan) => predict(planned, of, {...HOPPER, launchUs: 1000}).launch;
-    expect(launches(atDepth({...whole, splits: 1}, of))).to.equal(2);
-    expect(launches(atDepth({...whole, splits: 4}, of))).to.equal(3);
+    expect(launches({...whole, splits: 1})).to.equal(2);
+    expect(launches({...whole, splits: 4})).to.equal(3);
     expect(launches({...plan(problem(1, 64, 64, '2:4')), splits: 1})).to.equal(1);
   });
 });

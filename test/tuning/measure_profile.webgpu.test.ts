@@ -47,8 +47,8 @@ describe('the clock of a GPU', () => {
       }
       const clock = new GpuClock(device(), stamps);
       const [little, much] = [await work(2000), await work(20_000)];
-      const time = ({record}: Awaited<ReturnType<typeof work>>) =>
-        timeOneRun(clock, record, {leastMs: 10, mostRuns: 1000});
+      const time = async ({record}: Awaited<ReturnType<typeof work>>) =>
+        (await timeOneRun(clock, record, {leastMs: 10, mostRuns: 1000})).ms;
       await time(little);
       const ms = await time(little);
       expect(ms).to.be.above(0);
@@ -62,8 +62,9 @@ describe('the clock of a GPU', () => {
       pass(undefined).submit();
       return Promise.resolve(0);
     }} as GpuClock;
-    expect(await timeOneRun(never, record, {leastMs: 5, mostRuns: 50})).to.equal(0);
+    expect(await timeOneRun(never, record, {leastMs: 5, mostRuns: 50})).to.deep.equal({ms: 0, runs: 50});
     expect(recorded).to.deep.equal([1, 50]);
+    expect((await timeOneRun(never, record, {leastMs: 0, mostRuns: 50, runs: 7})).runs).to.equal(7);
   });
 
   it('goes by the wall clock where the timestamps stand still', async () => {

@@ -1,0 +1,152 @@
+/**
+ * tune(): measures which plan is fastest, where choose.ts can only predict it. Only the few plans predicted fastest are
+ * measured, and the one that would run untuned among them: predictions are good enough to leave out the rest.
+ */
+import {backend, getBackend, ready} from '@tensorflow/tfjs-core';
+import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import type {MatMulProblem, Plan} from '../../kernels/webgpu/select.js';
+import {formatPattern} from '../format/pattern.js';
+import {chooserOf, observeProblems, type PlanChooser} from './choose.js';
+import {predict} from './cost_model.js';
+import {fastestPlan} from './measure_plans.js';
+import {measureProfile} from './measure_profile.js';
+import {predictOnce, predictZeros, type PredictModel} from './model.js';
+import {
+  checkTuneArguments, toProblem, type CheckedOptions, type ProductShape, type SkippedProduct, type TunedProduct,
+  type TuneOptions, type TuneReport,
+} from './tune_arguments.js';
+import {mergeRecords, planName, productKey, storeTuned, type TuningRecord} from './tuned_plans.js';
+
+/** The call before. Two at once would time each other's work. */
+let previous: Promise<unknown> = Promise.resolve();
+
+/**
+ * Finds the fastest WebGPU programs for a model's N:M products on this GPU, by measuring. From then on predict uses
+ * them, and on later visits too (see `cache`); what is known already is not measured again.
+ *
+ * const {tuned} = await tune(model, {rows: [1, 32]});
+ * await tune([{rows: 1, k: 4096, n: 11008, pattern: '8:32v32', dtype: 'float16'}]);
+ *
+ * Takes about a second for each different product, and GPU memory for one at a time; the user's tensors and backend are
+ * left alone. Calls wait for each other. A stateful model wants resetStates() afterwards.
+ * @param target a LayersModel, a GraphModel or the like, which predicts zeros once to show what it multiplies; or the
+ *     products themselves.
+ * @returns for each product what was found, or why it was skipped. Bias and activation make no difference to a plan,
+ *     so products that differ in these alone are tuned once.
+ * @throws Error naming the argument that is wrong, or if the active backend is not 'webgpu', before any GPU work.
+ */
+export async function tune(
+    target: PredictModel | readonly ProductShape[], options: TuneOptions = {}): Promise<TuneReport> {
+  const checked = checkTuneArguments(target, options);
+  const shapes = Array.isArray(target) ? (target as ProductShape[]).map(toProblem) : undefined;
+  await ready();
+  if (getBackend() !== 'webgpu') {
+    throw new Error(`tune: the active backend is '${getBackend()}', where there is nothing to tune; import ` +
+      "'@tensorflow/tfjs-backend-webgpu' and await tf.setBackend('webgpu') first.");
+  }
+  const webgpu = backend() as WebGPUBackend;
+  const problems = unique(shapes ?? productsOf(target as PredictModel, checked));
+  const turn = previous.then(() => tuneProducts(webgpu, problems, checked));
+  previous = turn.catch(() => undefined);
+  return turn;
+}
+
+async function tuneProducts(
+    webgpu: WebGPUBackend, problems: MatMulProblem[], options: CheckedOptions): Promise<TuneReport> {
+  const {cache, again, maxCandidates, maxMs, onProgress} = options;
+  const start = performance.now();
+  const chooser = chooserOf(webgpu);
+  if (cache !== false) {
+    await chooser.load(cache);
+  }
+  const report: TuneReport = {tuned: [], skipped: [], ms: 0};
+  let found: TuningRecord['plans'] = {};
+  // What runs untuned is settled before a measured profile makes that better, too.
+  const defaults = problems.map(problem => chooser.ranked(problem)[0].plan);
+  const tuneOne = async (problem: MatMulProblem, untuned: Plan): Promise<TunedProduct> => {
+    const known = chooser.tunedPlan(problem);
+    if (!again && known?.tuned.rows === problem.rows) {
+      return describeTuned(chooser, problem, {...known.tuned, plan: known.plan, cached: true});
+    }
+    if (performance.now() - start >= maxMs) {
+      throw new Error(`maxMs (${maxMs}) was over before it was reached`);
+    }
+    if (!chooser.isMeasured) {
+      chooser.learn({profile: await measureProfile(webgpu), plans: {}});
+    }
+    const fastest = await fastestPlan(
+      webgpu, problem, contenders(chooser, problem, untuned, maxCandidates), start + maxMs);
+    const {plan, ms, defaultMs} = fastest;
+    const record = {plans: {[productKey(problem)]: [{rows: problem.rows, plan: planName(plan), ms, defaultMs}]}};
+    chooser.learn(record);
+    found = mergeRecords({plans: found}, record).plans;
+    return describeTuned(chooser, problem, {...fastest, cached: false});
+  };
+  try {
+    for (const [i, problem] of problems.entries()) {
+      const result: TunedProduct | SkippedProduct = await tuneOne(problem, defaults[i])
+        .catch((error: Error) => ({...describe(problem), reason: error.message}));
+      const skipped = 'reason' in result;
+      if (skipped) {
+        report.skipped.push(result);
+      } else {
+        report.tuned.push(result);
+      }
+      onProgress?.({
+        done: i + 1, total: problems.length, problem: result,
+        ...(skipped ? {} : {plan: result.plan, ms: result.ms}),
+      });
+    }
+  } finally {
+    // Also after an error: what was measured holds.
+    if (cache !== false && Object.keys(found).length > 0) {
+      const {adapter, profile, isMeasured} = chooser;
+      await storeTuned(cache, adapter, {plans: found, ...(isMeasured && {profile})}).then(
+        place => report.storedIn = place, (error: Error) => report.notStored = error.message);
+    }
+  }
+  report.ms = performance.now() - start;
+  return report;
+}
+
+/** The products that a model's predict multiplies. */
+function productsOf(model: PredictModel, {rows, inputs}: CheckedOptions): MatMulProblem[] {
+  const problems = inputs ? observeProblems(() => predictOnce(model, inputs)) :
+    rows.flatMap(batchSize => observeProblems(() => predictZeros('tune', model, batchSize)));
+  if (problems.length === 0) {
+    throw new Error('tune: the model multiplies by no N:M matrix, so there is nothing to tune; convert it first, ' +
+      'with pruneLayersModel.');
+  }
+  return problems;
+}
+
+/** Each product once, whatever its bias and activation. */
+function unique(problems: MatMulProblem[]): MatMulProblem[] {
+  return [...new Map(problems.map(problem => [`${problem.rows} ${productKey(problem)}`, problem])).values()];
+}
+
+/** The plan that runs untuned, and those predicted fastest. */
+function contenders(chooser: PlanChooser, problem: MatMulProblem, untuned: Plan, most: number): Plan[] {
+  const others = chooser.ranked(problem).map(({plan}) => plan).filter(plan => planName(plan) !== planName(untuned));
+  return [untuned, ...others.slice(0, most - 1)];
+}
+
+function describe({rows, shape: [k, n], pattern, dtype}: MatMulProblem) {
+  return {rows, k, n, pattern: formatPattern(pattern), dtype};
+}
+
+function describeTuned(
+    chooser: PlanChooser, problem: MatMulProblem,
+    {plan, ms, defaultMs, cached}: {plan: Plan; ms: number; defaultMs: number; cached: boolean}): TunedProduct {
+  return {
+    ...describe(problem), plan: inWords(plan), ms, defaultMs, speedup: defaultMs / ms, cached,
+    predictedMs: predict(plan, problem, chooser.profile).ms,
+  };
+}
+
+/** 'gemm, packed, tileRows 128, tileCols 64, …': whatever numbers and words make up a configuration. */
+function inWords({kind, splits, config}: Plan): string {
+  const settings = Object.entries(config).flatMap(([name, value]: [string, unknown]) =>
+    typeof value === 'number' ? [`${name} ${value}`] : typeof value === 'string' && name !== 'dtype' ? [value] : []);
+  return [kind, ...settings, `splits ${splits}`].join(', ');
+}

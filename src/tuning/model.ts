@@ -1,0 +1,71 @@
+/**
+ * Models, seen from below: whatever has `predict`. Layers models and graph models both do, and this room knows neither.
+ */
+import {tidy, zeros, type DataType, type NamedTensorMap, type Tensor} from '@tensorflow/tfjs-core';
+
+export type ModelInputs = Tensor | Tensor[] | NamedTensorMap;
+
+/** A tf.LayersModel, a tf.GraphModel, or anything else that can be asked like one. */
+export interface PredictModel {
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- models differ in what they take; all take tensors
+  predict(inputs: any, config?: {batchSize?: number}): unknown;
+  /** What {@link zeroInputs} needs to know. */
+  inputs?: ReadonlyArray<{name?: string; shape?: ReadonlyArray<number | null>; dtype?: DataType}>;
+}
+
+/** @throws Error if it is no model. */
+export function checkModel(caller: string, model: unknown): asserts model is PredictModel {
+  if (typeof (model as PredictModel | undefined)?.predict !== 'function') {
+    throw new Error(`${caller}: model has no method predict; give a tf.LayersModel or a tf.GraphModel.`);
+  }
+}
+
+/** @throws Error if these are no inputs. */
+export function checkInputs(caller: string, inputs: unknown): void {
+  const isTensor = (value: unknown) => typeof value === 'object' && value !== null && 'dataId' in value;
+  const isObject = typeof inputs === 'object' && inputs !== null;
+  const parts = isObject && !isTensor(inputs) ? Object.entries(inputs) : [];
+  const other = parts.find(([, value]) => !isTensor(value));
+  if (!isTensor(inputs) && (parts.length === 0 || other)) {
+    throw new Error(`${caller}: inputs ${other ? `has '${other[0]}', which is no tensor` : `is ${String(inputs)}`}; ` +
+      'give a tensor, a list of them, or an object of them by name.');
+  }
+}
+
+/**
+ * Inputs of zeros for each of a model's, of `batchSize` samples where the model leaves that open.
+ * @throws Error if the model does not say what it takes.
+ */
+function zeroInputs(caller: string, {inputs}: PredictModel, batchSize: number): Tensor[] {
+  if (!inputs?.length) {
+    throw new Error(`${caller}: the model does not say what inputs it takes; give inputs.`);
+  }
+  const shapes = inputs.map(({name, shape, dtype}) => {
+    const sizes = shape?.map((size, i) => size !== null && size >= 0 ? size : i === 0 ? batchSize : -1);
+    if (!sizes || sizes.includes(-1) || dtype === 'string') {
+      const open = shape ? `shape [${shape.map(size => size === null ? 'null' : size)}]` : 'no known shape';
+      throw new Error(`${caller}: the model's input '${name}' has ${open} and dtype ${dtype}; give inputs.`);
+    }
+    return sizes;
+  });
+  return shapes.map((shape, i) => zeros(shape, inputs[i].dtype));
+}
+
+/** Predicts, and drops the result. A LayersModel cuts its inputs in batches of `batchSize`, 32 if not given. */
+export function predictOnce(model: PredictModel, inputs: ModelInputs, batchSize?: number): void {
+  // A model of one input wants it bare.
+  const given = Array.isArray(inputs) && inputs.length === 1 ? inputs[0] : inputs;
+  tidy(() => {
+    model.predict(given, batchSize === undefined ? undefined : {batchSize});
+  });
+}
+
+/** Predicts zeros, as a batch of `batchSize` samples, or of as many as the model insists on. */
+export function predictZeros(caller: string, model: PredictModel, batchSize: number): void {
+  const zeros = zeroInputs(caller, model, batchSize);
+  try {
+    predictOnce(model, zeros, zeros[0].shape[0]);
+  } finally {
+    zeros.forEach(each => each.dispose());
+  }
+}

@@ -1,0 +1,218 @@
+/**
+ * A product to time plans on: made-up numbers, of the sizes and the patterns of a real one. On a backend of its own, on
+ * the same device: then tensors, buffers, recorded commands and compiled programs of the user's backend stay as they
+ * are, and nothing is left in its pools.
+ */
+import {env, type NamedTensorInfoMap, type TensorInfo} from '@tensorflow/tfjs-core';
+import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import {NM_SPARSE_MAT_MUL, toAttrs} from '../../kernels/contract.js';
+import {webgpuKernels} from '../../kernels/webgpu/nm_sparse_mat_mul.js';
+import type {MatMulProblem, Plan} from '../../kernels/webgpu/select.js';
+import {partShapes} from '../format/nm_sparse_matrix.js';
+import {packHalves, packIndices} from '../format/pack.js';
+import {groupCount, keptRowCount, type NMPattern} from '../format/pattern.js';
+import {compileInParallel} from './compile.js';
+import type {RecordPass} from './gpu_clock.js';
+
+/** Weights are taken in turn from copies that together fill so much: in a model they seldom are in the cache. */
+const COLD_BYTES = 64 * 1024 * 1024;
+const MAX_COPIES = 16;
+/** What the outputs of one pass may take: tfjs frees them at its end. */
+const PASS_BYTES = 256 * 1024 * 1024;
+/** How many different numbers, and groups of columns with different kept rows, are drawn; the rest repeats them. */
+const DRAWN_NUMBERS = 4096;
+const DRAWN_GROUPS = 32;
+/** Outputs are compared at both ends: so many bytes of each. */
+const COMPARED_BYTES = 1024 * 1024;
+
+/** What of the backend is private, but the only way to put a time around its own command encoding. */
+interface Encoding {
+  commandEncoder: GPUCommandEncoder;
+  computePassEncoder: GPUComputePassEncoder | null;
+}
+
+export class SampleProduct {
+  private readonly backend: WebGPUBackend;
+  private readonly inputs: NamedTensorInfoMap;
+  private readonly matrices: NamedTensorInfoMap[];
+
+  constructor(of: WebGPUBackend, private readonly problem: MatMulProblem) {
+    const {rows, shape: [k, n], pattern, dtype, epilogue: {hasBias, prelu}} = problem;
+    const shapes = partShapes([k, n], pattern, dtype);
+    const words = shapes.values[0] * shapes.values[1];
+    const {maxBufferSize, maxStorageBufferBindingSize} = of.device.limits;
+    const most = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    const largest = 4 * Math.max(rows * k, words, rows * n);
+    if (largest > most) {
+      throw new Error(`one of its tensors takes ${largest} bytes; this device has room for ${most} in one`);
+    }
+    // Only the type of the class may be imported: where that package is not installed, this one must load.
+    const OwnBackend = of.constructor as new (device: GPUDevice, info: object) => WebGPUBackend;
+    this.backend = new OwnBackend(of.device, of.adapterInfo);
+    const keptRows = keptRowCount(k, pattern);
+    const float = (...shape: number[]) => this.upload(shape, 'float32', randomFloats(shape.reduce((a, b) => a * b, 1)));
+    this.inputs = {
+      x: float(rows, k),
+      ...(hasBias ? {bias: float(n)} : {}),
+      ...(prelu === 'none' ? {} : {preluActivationWeights: float(prelu === 'scalar' ? 1 : n)}),
+    };
+    const values = dtype === 'float32' ? randomFloats(words) :
+      repeated(new Int32Array(words), packHalves(randomFloats(DRAWN_NUMBERS), 1, DRAWN_NUMBERS));
+    const indices = repeated(new Int32Array(shapes.indices[0] * shapes.indices[1]),
+      randomIndices(k, keptRows, groupCount(n, pattern), pattern));
+    const bytes = 4 * (values.length + indices.length);
+    const copies = Math.min(MAX_COPIES, Math.ceil(COLD_BYTES / bytes));
+    this.matrices = Array.from({length: copies}, () => ({
+      values: this.upload(shapes.values, dtype === 'float32' ? 'float32' : 'int32', values),
+      indices: this.upload(shapes.indices, 'int32', indices),
+    }));
+  }
+
+  /**
+   * Compiles a plan's programs.
+   * @throws Error if they don't compile, or their buffers are not to be had.
+   */
+  async compile(plan: Plan): Promise<void> {
+    const {device} = this.backend;
+    device.pushErrorScope('validation');
+    const compiling = compileInParallel(this.backend, () => this.run(plan, 0)).then(() => undefined, (e: Error) => e);
+    const error = await device.popErrorScope() ?? await compiling;
+    if (error) {
+      throw new Error(error.message);
+    }
+  }
+
+  /** Records passes of `runs` products each. */
+  record(plan: Plan): (runs: number) => RecordPass {
+    const {backend} = this;
+    const encoding = backend as unknown as Encoding;
+    return runs => timestampWrites => {
+      this.flush();
+      backend.ensureCommandEncoderReady();
+      encoding.computePassEncoder = encoding.commandEncoder.beginComputePass({timestampWrites});
+      withoutSubmits(() => {
+        for (let i = 0; i < runs; ++i) {
+          this.run(plan, i);
+        }
+      });
+      backend.endComputePassEncoder();
+      return {encoder: encoding.commandEncoder, submit: () => backend.submitQueue()};
+    };
+  }
+
+  /** How many products fit in a pass. */
+  mostRuns(plan: Plan): number {
+    this.flush();
+    const before = this.backend.memory().numBytesInGPU;
+    withoutSubmits(() => this.run(plan, 0));
+    const bytes = this.backend.memory().numBytesInGPU - before;
+    this.flush();
+    return Math.max(1, Math.floor(PASS_BYTES / Math.max(1, bytes)));
+  }
+
+  /**
+   * The product's two ends.
+   * @throws Error if the GPU refuses the programs.
+   */
+  async output(plan: Plan): Promise<Float32Array> {
+    const {backend} = this;
+    const {device} = backend;
+    const bytes = 4 * this.problem.rows * this.problem.shape[1];
+    const part = Math.min(COMPARED_BYTES, bytes);
+    const readable = device.createBuffer({size: 2 * part, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST});
+    try {
+      device.pushErrorScope('validation');
+      withoutSubmits(() => this.run(plan, 0, y => {
+        const {resource} = backend.tensorMap.get(y.dataId);
+        backend.endComputePassEncoder();
+        const {commandEncoder} = backend as unknown as Encoding;
+        commandEncoder.copyBufferToBuffer(resource as GPUBuffer, 0, readable, 0, part);
+        commandEncoder.copyBufferToBuffer(resource as GPUBuffer, bytes - part, readable, part, part);
+      }));
+      this.flush();
+      const error = await device.popErrorScope();
+      if (error) {
+        throw new Error(error.message);
+      }
+      await readable.mapAsync(GPUMapMode.READ);
+      return new Float32Array(readable.getMappedRange().slice(0));
+    } finally {
+      readable.destroy();
+    }
+  }
+
+  dispose(): void {
+    this.flush();
+    this.backend.dispose();
+  }
+
+  private run(plan: Plan, i: number, look?: (y: TensorInfo) => void): void {
+    const {shape, pattern, dtype, epilogue: {activation}} = this.problem;
+    const {kernelFunc} = webgpuKernels(() => plan).find(({kernelName}) => kernelName === NM_SPARSE_MAT_MUL)!;
+    const y = kernelFunc({
+      inputs: {...this.inputs, ...this.matrices[i % this.matrices.length]},
+      attrs: toAttrs({shape, pattern, dtype, activation, leakyreluAlpha: 0.2}),
+      backend: this.backend,
+    }) as TensorInfo;
+    look?.(y);
+    this.backend.disposeData(y.dataId);
+  }
+
+  private flush(): void {
+    this.backend.ensureCommandEncoderReady();
+    this.backend.endComputePassEncoder();
+    this.backend.submitQueue();
+  }
+
+  private upload(shape: number[], dtype: 'float32' | 'int32', values: Float32Array | Int32Array): TensorInfo {
+    const tensor = this.backend.makeTensorInfo(shape, dtype, values);
+    this.backend.uploadToGPU(tensor.dataId);
+    return tensor;
+  }
+}
+
+/** Lets tfjs record any number of programs without submitting them in between. */
+function withoutSubmits(run: () => void): void {
+  const flag = 'WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE';
+  const before = env().getNumber(flag);
+  env().set(flag, Infinity);
+  try {
+    run();
+  } finally {
+    env().set(flag, before);
+  }
+}
+
+/** Fills an array with copies of a shorter one. */
+function repeated<T extends Float32Array | Int32Array>(array: T, start: T): T {
+  array.set(start.subarray(0, Math.min(start.length, array.length)));
+  for (let filled = start.length; filled < array.length; filled *= 2) {
+    array.copyWithin(filled, 0, Math.min(filled, array.length - filled));
+  }
+  return array;
+}
+
+/** Not zeros: a GPU multiplies those with less heat, so faster. */
+function randomFloats(length: number): Float32Array {
+  return repeated(new Float32Array(length), Float32Array.from({length: DRAWN_NUMBERS}, () => 2 * Math.random() - 1));
+}
+
+/** Packed offsets of some groups: in each window a random choice, ascending. */
+function randomIndices(k: number, keptRows: number, groups: number, pattern: NMPattern): Int32Array {
+  const drawn = Math.min(groups, DRAWN_GROUPS);
+  const offsets = new Uint8Array(drawn * keptRows);
+  for (let group = 0; group < drawn; ++group) {
+    for (let j = 0; j < keptRows; j += pattern.n) {
+      let rows = Math.min(pattern.m, k - (j / pattern.n) * pattern.m);
+      let wanted = Math.min(pattern.n, rows);
+      // Each row is taken with the chance that leaves every choice alike.
+      for (let offset = 0, at = group * keptRows + j; wanted > 0; ++offset, --rows) {
+        if (Math.random() * rows < wanted) {
+          offsets[at++] = offset;
+          --wanted;
+        }
+      }
+    }
+  }
+  return packIndices(offsets, drawn, keptRows, pattern);
+}
