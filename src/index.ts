@@ -21,6 +21,7 @@ export type {
   ProductShape, SkippedProduct, TunedProduct, TuneOptions, TuneProgress, TuneReport,
 } from './tuning/tune_arguments.js';
 export type {PredictModel} from './tuning/model.js';
+export {warmUp, type WarmUpOptions, type WarmUpReport} from './tuning/warm_up.js';
 
 /** Layer factories, named and used as tf.layers' are. */
 export const layers = {nmDense};
