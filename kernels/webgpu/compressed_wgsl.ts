@@ -14,6 +14,11 @@ export interface CompressedConfig {
   alignedCols: boolean;
 }
 
+/** Whether every row is kept: then nothing is picked, and no indices are read. */
+export function isDense({pattern: {n, m}}: Pick<CompressedConfig, 'pattern'>): boolean {
+  return n === m;
+}
+
 /** How many components `values` is bound with. */
 export function valuesComponents({dtype, alignedCols}: CompressedConfig): number {
   return alignedCols ? (dtype === 'float16' ? 2 : 4) : 1;

@@ -1,7 +1,7 @@
 /**
  * A `GemmConfig` fully determines the text of a GEMM shader, so its JSON is the shader's cache key; what it does not
  * hold (rows, columns, k) are uniforms. This file also derives the sizes that follow from a configuration, so that the
- * program, the selection and the tests count threads and workgroup memory in the same way.
+ * program, the selection, the cost model and the tests count threads and workgroup memory in the same way.
  *
  * Blocking after NM-SpMM (arXiv 2503.01253) section III-A: workgroup tile → subgroup tile → thread tile.
  */
@@ -12,10 +12,9 @@ import type {EpilogueConfig} from './epilogue.js';
  * How the rows of x that a block of W needs come to workgroup memory (paper, section III-B):
  * - packed: for each group of the tile only its kept rows; the inner loop is dense.
  * - window: whole windows, once for all groups; the inner loop picks rows by index.
- * - decompress: whole windows, and W scattered to a dense tile beside them; for groups narrower than a vec4.
  * - dense: N = M, nothing to pick: the same program as packed with one group, and no indices.
  */
-export type GemmStrategy = 'packed' | 'window' | 'decompress' | 'dense';
+export type GemmStrategy = 'packed' | 'window' | 'dense';
 
 export interface GemmConfig extends CompressedConfig {
   strategy: GemmStrategy;
@@ -25,22 +24,24 @@ export interface GemmConfig extends CompressedConfig {
   /** Rows × columns of y a thread computes; multiples of 4. */
   threadRows: number;
   threadCols: number;
-  /** packed, dense: kept rows a step loads. window, decompress: whole windows (decompress cuts long ones instead). */
+  /** packed, dense: kept rows a step loads. window: whole windows. */
   block: number;
   /** Kept rows the inner loop takes a turn, written out: 1 is a plain loop. Divides the kept rows of a step. */
   unroll: number;
   /** vec4s added to a row of x in workgroup memory, so that columns of it spread over the banks. */
   xPad: 0 | 1;
+  /**
+   * Copies of the tiles in workgroup memory. With 2 the next step is stored while this one is read, so one barrier a
+   * step is enough.
+   */
+  buffers: 1 | 2;
   /** Writes partial sums [splits, rows, n] for a second pass, no epilogue. */
   partial: boolean;
   epilogue: EpilogueConfig;
 }
 
-/** The decompress strategy cuts windows longer than this into chunks of it. */
-export const MAX_DENSE_ROWS = 32;
-
 /** A GPU subgroup as the thread layout assumes it; only speed depends on the guess. */
-const SUBGROUP_COLS = 4;
+const SUBGROUP_SIZE = 32;
 const SUBGROUP_ROWS = 8;
 
 /** Everything a configuration implies. */
@@ -53,47 +54,52 @@ export interface GemmGeometry {
   patchY: number;
   /** Groups of columns a tile touches (1 where a group is as wide as the tile or wider). */
   groupsInTile: number;
+  /** Columns that share an index as far as a thread's vec4s reach: they are interleaved within it. */
+  span: number;
   /** Kept rows of W in a step. */
   keptPerBlock: number;
   /** Rows of x in workgroup memory. */
   xRows: number;
-  /** Rows of the weight tile in workgroup memory. */
-  wRows: number;
-  /** Steps a window is cut into: more than 1 only for decompress with long windows. */
-  chunksPerWindow: number;
-  /** Devices count each variable in whole 16 bytes. */
+  /** Indices in workgroup memory: rounded up to whole threads, so that no load of them needs a guard. */
+  indexWords: number;
+  /** Whether what threads load in a turn and a step's kept rows divide one another, as the loads of packed need. */
+  turnsAreWhole: boolean;
   workgroupBytes: number;
 }
 
 export function gemmGeometry(config: GemmConfig): GemmGeometry {
-  const {strategy, tileRows, tileCols, threadRows, threadCols, block, xPad, pattern} = config;
+  const {strategy, tileRows, tileCols, threadRows, threadCols, block, xPad, buffers, pattern} = config;
   const threadsX = tileCols / threadCols;
   const threadsY = tileRows / threadRows;
+  const threads = threadsX * threadsY;
   const groupsInTile = strategy === 'dense' ? 1 : Math.max(1, tileCols / pattern.vectorLength);
-  const gathers = strategy === 'packed' || strategy === 'dense';
-  const chunksPerWindow = strategy === 'decompress' ? Math.ceil(pattern.m / MAX_DENSE_ROWS) : 1;
-  const denseRows = chunksPerWindow > 1 ? MAX_DENSE_ROWS : block * pattern.m;
-  const keptPerBlock = gathers ? block : block * pattern.n;
-  const xRows = strategy === 'dense' ? block : strategy === 'packed' ? groupsInTile * block : denseRows;
-  const wRows = strategy === 'decompress' ? denseRows : keptPerBlock;
-  const indexWords = strategy === 'window' ? groupsInTile * keptPerBlock : 0;
+  const keptPerBlock = strategy === 'window' ? block * pattern.n : block;
+  const xRows = strategy === 'dense' ? block : strategy === 'packed' ? groupsInTile * block : block * pattern.m;
+  const indexWords = strategy === 'window' ? Math.ceil((groupsInTile * keptPerBlock) / threads) * threads : 0;
+  const xRowsATurn = threads / (tileRows / 4);
+  const patchY = Math.min(SUBGROUP_ROWS, threadsY);
   return {
-    threads: threadsX * threadsY,
+    threads,
     threadsX,
     threadsY,
-    patchX: Math.min(SUBGROUP_COLS, threadsX),
-    patchY: Math.min(SUBGROUP_ROWS, threadsY),
+    patchX: Math.min(SUBGROUP_SIZE / patchY, threadsX),
+    patchY,
     groupsInTile,
+    span: strategy === 'dense' ? tileCols : Math.min(Math.max(pattern.vectorLength, threadCols), tileCols),
     keptPerBlock,
     xRows,
-    wRows,
-    chunksPerWindow,
-    workgroupBytes: 4 * (xRows * (tileRows + 4 * xPad) + wRows * tileCols + 4 * Math.ceil(indexWords / 4)),
+    indexWords,
+    turnsAreWhole: strategy !== 'packed' || block % xRowsATurn === 0 || xRowsATurn % block === 0,
+    workgroupBytes: buffers * 4 * (xRows * (tileRows + 4 * xPad) + keptPerBlock * tileCols + indexWords),
   };
 }
 
-/** How many steps cover k rows of W, `keptRows` of them kept. */
-export function blockCount(config: GemmConfig, k: number, keptRows: number): number {
-  const {keptPerBlock, chunksPerWindow} = gemmGeometry(config);
-  return chunksPerWindow > 1 ? Math.ceil(k / config.pattern.m) * chunksPerWindow : Math.ceil(keptRows / keptPerBlock);
+/** How many steps cover `keptRows` kept rows of W. */
+export function blockCount(config: GemmConfig, keptRows: number): number {
+  return Math.ceil(keptRows / gemmGeometry(config).keptPerBlock);
+}
+
+/** Rows of the transposed x: whole tiles. */
+export function paddedRows({tileRows}: GemmConfig, rows: number): number {
+  return Math.ceil(rows / tileRows) * tileRows;
 }

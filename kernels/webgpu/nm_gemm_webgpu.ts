@@ -22,20 +22,16 @@
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indicesSnippet, valuesComponents, valuesSnippet} from './compressed_wgsl.js';
 import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms} from './epilogue.js';
-import {gemmGeometry, MAX_DENSE_ROWS, type GemmConfig, type GemmGeometry} from './gemm_config.js';
+import {blockCount, gemmGeometry, paddedRows, type GemmConfig, type GemmGeometry} from './gemm_config.js';
 import {range} from './range.js';
 
-/** The uniforms every step of a GEMM needs, in the order {@link NMGemmProgram} declares them. */
-export interface GemmUniforms {
+/** What is multiplied: x [rows, depth] by W [depth, cols], of which keptRows rows are stored. */
+export interface GemmSize {
   rows: number;
   cols: number;
   depth: number;
   keptRows: number;
   wordsPerGroup: number;
-  /** vec4s in a row of the transposed x. */
-  xStride: number;
-  colTiles: number;
-  stepsPerSplit: number;
 }
 
 export class NMGemmProgram implements WebGPUProgram {
@@ -49,13 +45,16 @@ export class NMGemmProgram implements WebGPUProgram {
   readonly uniforms: string;
   readonly shaderKey: string;
   private readonly geometry: GemmGeometry;
+  private readonly uniformValues: number[];
 
-  constructor(private readonly config: GemmConfig, rows: number, cols: number, splits: number, maxDispatch: number) {
+  constructor(private readonly config: GemmConfig, size: GemmSize, splits: number, maxDispatch: number) {
+    const {rows, cols, depth, keptRows, wordsPerGroup} = size;
     const {strategy, tileRows, tileCols, partial, epilogue, alignedCols} = config;
     this.geometry = gemmGeometry(config);
     this.outputShape = partial ? [splits, rows, cols] : [rows, cols];
     this.dispatchLayout = partial ? {x: [2], y: [1], z: [0]} : {x: [1], y: [0]};
-    const tiles = Math.ceil(rows / tileRows) * Math.ceil(cols / tileCols);
+    const colTiles = Math.ceil(cols / tileCols);
+    const tiles = Math.ceil(rows / tileRows) * colTiles;
     const across = Math.min(tiles, maxDispatch);
     this.dispatch = [across, Math.ceil(tiles / across), splits];
     this.workgroupSize = [this.geometry.threads, 1, 1];
@@ -66,77 +65,79 @@ export class NMGemmProgram implements WebGPUProgram {
       4, valuesComponents(config), ...indexInput.map(() => 1), ...epilogueComponents(epilogue, this.outputComponent),
     ];
     this.uniforms = 'rows : i32, cols : i32, depth : i32, keptRows : i32, wordsPerGroup : i32, xStride : i32, ' +
-        'colTiles : i32, stepsPerSplit : i32' + epilogueUniforms(epilogue);
+        'colTiles : i32, stepsPerSplit : i32, fullSteps : i32' + epilogueUniforms(epilogue);
+    const stepsPerSplit = Math.ceil(blockCount(config, keptRows) / splits);
+    // Of every split: WGSL lets no barrier depend on which of them a workgroup has.
+    const fullSteps = Math.floor(keptRows / this.geometry.keptPerBlock) - (splits - 1) * stepsPerSplit;
+    this.uniformValues = [
+      rows, cols, depth, keptRows, wordsPerGroup, paddedRows(config, rows) / 4, colTiles, stepsPerSplit,
+      Math.max(0, Math.min(stepsPerSplit, fullSteps)),
+    ];
     this.shaderKey = `nmGemm_${JSON.stringify(config)}`;
   }
 
-  static uniformData(u: GemmUniforms) {
-    return [u.rows, u.cols, u.depth, u.keptRows, u.wordsPerGroup, u.xStride, u.colTiles, u.stepsPerSplit]
-        .map(value => ({type: 'int32', data: [value]}));
+  uniformData() {
+    return this.uniformValues.map(value => ({type: 'int32', data: [value]}));
   }
 
   getUserCode(): string {
     const {config, geometry} = this;
-    const {tileRows, tileCols} = config;
-    const rowsInTile = config.strategy !== 'window' ? '' :
-      `var<workgroup> rowInTile: array<u32, ${geometry.groupsInTile * geometry.keptPerBlock}>;`;
-    const loads = config.strategy === 'decompress' ? decompressLoads(config, geometry) : gatherLoads(config, geometry);
+    const {strategy, tileRows, tileCols, threadRows, threadCols, xPad, buffers} = config;
+    const {threadsY, span, groupsInTile, keptPerBlock, xRows, indexWords} = geometry;
+    // Arrays within arrays, not one flat one: an index that a thread keeps is clamped to its bound once (WGSL demands
+    // the clamp), and those written as constants never.
     return `
-      ${config.strategy === 'dense' ? '' : indicesSnippet(config)}
+      ${strategy === 'dense' ? '' : indicesSnippet(config)}
       ${valuesSnippet(config)}
       ${epilogueSnippet(config.epilogue, this.outputComponent)}
-      var<workgroup> xTile: array<vec4<f32>, ${geometry.xRows * (tileRows / 4 + config.xPad)}>;
-      var<workgroup> wTile: array<vec4<f32>, ${(geometry.wRows * tileCols) / 4}>;
-      ${rowsInTile}
+      struct XRow {
+        at: array<array<vec4<f32>, ${threadsY}>, ${threadRows / 4}>,${xPad ? `
+        pad: vec4<f32>,` : ''}
+      }
+      alias XGroup = array<XRow, ${xRows / (strategy === 'packed' ? groupsInTile : 1)}>;
+      alias WRow = array<array<array<vec4<f32>, ${span / threadCols}>, ${threadCols / 4}>, ${tileCols / span}>;
+      var<workgroup> xTile: array<array<XGroup, ${strategy === 'packed' ? groupsInTile : 1}>, ${buffers}>;
+      var<workgroup> wTile: array<array<WRow, ${keptPerBlock}>, ${buffers}>;
+      ${indexWords ? `var<workgroup> rowInTile: array<array<u32, ${indexWords}>, ${buffers}>;` : ''}
 
       fn main() {
         let tile = workgroupId.x + workgroupId.y * numWorkgroups.x;
         let colTile = tile % u32(uniforms.colTiles);
         let rowTile = tile / u32(uniforms.colTiles);
         let keptRows = u32(uniforms.keptRows);
-        let lastRow = u32(uniforms.depth) - 1u;
+        let depth = u32(uniforms.depth);
         let xStride = u32(uniforms.xStride);
         let xStart = rowTile * ${tileRows / 4}u;
         let wStart = colTile * ${tileCols / 4}u;
         let firstGroup = colTile * ${tileCols}u / ${config.pattern.vectorLength}u;
-        let firstStep = workgroupId.z * u32(uniforms.stepsPerSplit);
+        let steps = u32(uniforms.stepsPerSplit);
+        var step = workgroupId.z * steps;
         ${threadPlace(config, geometry)}
         ${declareSums(config)}
-        ${loads.declare}
-        var step = firstStep;
-        ${loads.fetch}
-        for (var s = 0i; s < uniforms.stepsPerSplit; s++) {
-          workgroupBarrier();
-          ${loads.commit}
-          workgroupBarrier();
-          step++;
-          if (s + 1i < uniforms.stepsPerSplit) {
-            ${loads.fetch}
-          }
-          ${multiply(config, geometry)}
-        }
+        ${walk(config, geometry)}
         ${store(config, geometry)}
       }
     `;
   }
 }
 
-/** Which rows and columns of the tile a thread owns: whole vec4s, interleaved so that neighbours read neighbours. */
-function threadPlace(config: GemmConfig, {threadsX, patchX, patchY}: GemmGeometry): string {
-  const {threadCols, tileCols, pattern} = config;
+/**
+ * Which rows and columns of the tile a thread owns: whole vec4s, interleaved so that neighbours read neighbours. The
+ * lanes of a subgroup zigzag (bit 0: column, then the rows, then the other columns): lanes that differ in bit 0 read
+ * the same x, lanes that differ in bit 1 the same W, and hardware that reads 16 bytes a lane in parts can merge them.
+ */
+function threadPlace({threadCols}: GemmConfig, {threadsX, patchX, patchY, span}: GemmGeometry): string {
   const patchesX = threadsX / patchX;
-  // Columns that share an index, as far as they reach inside the tile: a thread's vec4s stay within them if they can.
-  const span = Math.min(Math.max(pattern.vectorLength, threadCols), tileCols);
   const lanesPerSpan = span / threadCols;
-  const columns = range(threadCols / 4).map(c => `
-        let col${c} = spanStart + ${c * lanesPerSpan}u + spanLane;`).join('');
   return `
         let lane = localIndex % ${patchX * patchY}u;
         let patchId = localIndex / ${patchX * patchY}u;
-        let threadX = (patchId % ${patchesX}u) * ${patchX}u + lane % ${patchX}u;
-        let threadY = (patchId / ${patchesX}u) * ${patchY}u + lane / ${patchX}u;
-        let spanStart = (threadX / ${lanesPerSpan}u) * ${span / 4}u;
-        let spanLane = threadX % ${lanesPerSpan}u;${columns}`;
+        let laneX = (lane & 1u) | ((lane / ${2 * patchY}u) << 1u);
+        let laneY = (lane / 2u) % ${patchY}u;
+        let threadX = (patchId % ${patchesX}u) * ${patchX}u + laneX;
+        let threadY = (patchId / ${patchesX}u) * ${patchY}u + laneY;
+        let spanId = threadX / ${lanesPerSpan}u;
+        let spanLane = threadX % ${lanesPerSpan}u;`;
 }
 
 function declareSums({threadRows, threadCols}: GemmConfig): string {
@@ -144,186 +145,230 @@ function declareSums({threadRows, threadCols}: GemmConfig): string {
         var sum${r}_${c} = vec4<f32>(0.0);`).join('')).join('');
 }
 
+/**
+ * The walk along k. Most steps run in a loop without a branch: the compiler can then spread the loads of the next step
+ * among the arithmetic of this one. Steps that may end past the last kept row, and those with nothing left to load,
+ * follow in a second loop that checks.
+ *
+ * With one buffer a step is stored between two barriers; with two, while the step before may still be read.
+ */
+function walk(config: GemmConfig, geometry: GemmGeometry): string {
+  const {buffers, unroll} = config;
+  const loads = loadsOf(config, geometry);
+  const turn = (fetch: string, unroll: number, last: string) => buffers === 1 ? `
+          workgroupBarrier();
+          ${loads.commit('buffer')}
+          workgroupBarrier();
+          step++;
+          ${fetch}
+          ${multiply(config, geometry, unroll)}` : `
+          workgroupBarrier();
+          let buffer = s & 1u;
+          step++;
+          ${fetch}
+          ${multiply(config, geometry, unroll)}
+          ${last}`;
+  const rolled = Math.min(unroll, 4);
+  return `
+        ${loads.declare}
+        ${loads.fetchGuarded}${buffers === 1 ? `
+        const buffer = 0u;` : loads.commit('0u')}
+        var s = 0u;
+        for (; s + 1u < u32(uniforms.fullSteps); s++) {
+          ${turn(loads.fetch, unroll, loads.commit('1u - buffer'))}
+        }
+        for (; s < steps; s++) {
+          ${turn(`if (s + 1u < steps) {${loads.fetchGuarded}
+          }`, rolled, `if (s + 1u < steps) {${loads.commit('1u - buffer')}
+          }`)}
+        }`;
+}
+
+/** One load of every thread. */
+interface LoadItem {
+  /** Global memory → the register `to`; past the last kept row only where `guarded`. */
+  fetch: (to: string, guarded: boolean) => string;
+  /** After all fetches of a step: what the next one needs to know before its loads. */
+  readAhead?: string;
+  /** The register `from` → workgroup memory. */
+  commit: (from: string, buffer: string) => string;
+  type: 'vec4<f32>' | 'u32';
+}
+
 interface Loads {
   declare: string;
-  /** Global memory → registers, for `step`. */
+  /** Global memory → registers, for a `step` that ends before the last kept row, and for any. */
   fetch: string;
+  fetchGuarded: string;
   /** Registers → workgroup memory. */
-  commit: string;
-}
-
-/** Loads `count` items, one a thread and turn; the last turn is guarded only where it is not full. */
-function turns(count: number, threads: number, body: (turn: number, item: string) => string): string {
-  return range(Math.ceil(count / threads)).map(turn => {
-    const item = `(localIndex + ${turn * threads}u)`;
-    const code = body(turn, item);
-    return (turn + 1) * threads <= count ? code : `if (${item} < ${count}u) {${code}}`;
-  }).join('');
-}
-
-/** Where the item-th vec4 of the x tile lies, with the padding of its row. */
-function xPlace(item: string, {tileRows, xPad}: GemmConfig): string {
-  return xPad ? `${item} + ${item} / ${tileRows / 4}u` : item;
-}
-
-/** The loads of packed, window and dense: x by row, values as they lie. */
-function gatherLoads(config: GemmConfig, geometry: GemmGeometry): Loads {
-  const {strategy, tileRows, tileCols, pattern, block} = config;
-  const {threads, xRows, keptPerBlock, groupsInTile} = geometry;
-  const xVecs = tileRows / 4;
-  const wVecs = tileCols / 4;
-  const xCount = xRows * xVecs;
-  const wCount = keptPerBlock * wVecs;
-  const indexCount = strategy === 'window' ? groupsInTile * keptPerBlock : 0;
-  const sourceRow = (row: string) => {
-    const j = `(firstKept + ${row} % ${block}u)`;
-    switch (strategy) {
-      case 'packed': return `rowOf(${j}, windowOffset(firstGroup + ${row} / ${block}u, ${j}))`;
-      case 'window': return `step * ${block * pattern.m}u + ${row}`;
-      default: return `firstKept + ${row}`;
-    }
-  };
-  const fetchX = turns(xCount, threads, (turn, item) => `
-            xNext${turn} =
-                x[min(${sourceRow(`(${item} / ${xVecs}u)`)}, lastRow) * xStride + xStart + ${item} % ${xVecs}u];`);
-  const fetchW = (guarded: boolean) => turns(wCount, threads, (turn, item) => {
-    const j = `firstKept + ${item} / ${wVecs}u`;
-    const value = `value4(${j}, wStart + ${item} % ${wVecs}u)`;
-    return `
-              wNext${turn} = ${guarded ? `select(vec4<f32>(0.0), ${value}, ${j} < keptRows)` : value};`;
-  });
-  // In window, kept rows of a step start at its first window, so rowOf counts from there.
-  const fetchIndices = turns(indexCount, threads, (turn, item) => `
-            rowNext${turn} = rowOf(${item} % ${keptPerBlock}u,
-                windowOffset(firstGroup + ${item} / ${keptPerBlock}u, firstKept + ${item} % ${keptPerBlock}u));`);
-  return {
-    declare: [
-      ...range(Math.ceil(xCount / threads)).map(t => `var xNext${t}: vec4<f32>;`),
-      ...range(Math.ceil(wCount / threads)).map(t => `var wNext${t}: vec4<f32>;`),
-      ...range(Math.ceil(indexCount / threads)).map(t => `var rowNext${t}: u32;`),
-    ].join('\n        '),
-    fetch: `{
-            let firstKept = step * ${keptPerBlock}u;
-            ${fetchX}
-            if (firstKept + ${keptPerBlock}u <= keptRows) {${fetchW(false)}
-            } else {${fetchW(true)}
-            }${fetchIndices}
-          }`,
-    commit: turns(xCount, threads, (turn, item) => `
-          xTile[${xPlace(item, config)}] = xNext${turn};`) + turns(wCount, threads, (turn, item) => `
-          wTile[${item}] = wNext${turn};`) + turns(indexCount, threads, (turn, item) => `
-          rowInTile[${item}] = rowNext${turn};`),
-  };
+  commit: (buffer: string) => string;
 }
 
 /**
- * The loads of decompress: x by row; of W each thread clears and fills whole vec4 columns of a window, so no two
- * threads touch one vec4 and no barrier is needed between clearing and filling.
+ * A thread loads one vec4 of a row, of several rows: `xRow` and `wRow` are the first, the others follow at a fixed
+ * distance. All that does not change from step to step is computed before the first.
  */
-function decompressLoads(config: GemmConfig, geometry: GemmGeometry): Loads {
-  const {tileRows, tileCols, pattern, block} = config;
-  const {n, m, vectorLength} = pattern;
-  const {threads, xRows, chunksPerWindow} = geometry;
+function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
+  const {strategy, tileRows, tileCols, threadCols, pattern: {n, m}, block} = config;
+  const {threads, threadsY, xRows, keptPerBlock, indexWords, span} = geometry;
   const xVecs = tileRows / 4;
   const wVecs = tileCols / 4;
-  const xCount = xRows * xVecs;
-  const chunked = chunksPerWindow > 1;
-  const rowsPerItem = chunked ? MAX_DENSE_ROWS : m;
-  const firstRow = chunked ?
-      `(step / ${chunksPerWindow}u) * ${m}u + (step % ${chunksPerWindow}u) * ${MAX_DENSE_ROWS}u` :
-      `step * ${block * m}u`;
-  const item = {window: chunked ? '0u' : `(item / ${wVecs}u)`, col: `(item % ${wVecs}u)`};
-  // Consecutive columns that share an index are filled by one row's write; vectorLength ≥ 4 fills a whole vec4.
-  const distinct = Math.max(1, 4 / vectorLength);
-  const perIndex = 4 / distinct;
-  const scatter = range(distinct).map(d => {
-    const writes = range(perIndex).map(i => d * perIndex + i).map(c => `wTile[at][${c}] = value[${c}];`).join(' ');
-    const group = `((colTile * ${tileCols}u + ${item.col} * 4u + ${d * perIndex}u) / ${vectorLength}u)`;
-    const row = `windowOffset(${group}, j)`;
-    const place = (offset: string) =>
-      `let at = (${item.window} * ${m}u + ${offset}) * ${wVecs}u + ${item.col}; ${writes}`;
-    return chunked ? `
-                { let offset = ${row} - chunkStart; if (offset < ${MAX_DENSE_ROWS}u) { ${place('offset')} } }` : `
-                { ${place(row)} }`;
-  }).join('');
+  const xRowsATurn = threads / xVecs;
+  const wRowsATurn = threads / wVecs;
+  const lanesPerSpan = span / threadCols;
+  // Only the last turn may be short.
+  const within = (row: string, turn: number, perTurn: number, count: number, code: string) =>
+    (turn + 1) * perTurn <= count ? code : `if (${row} + ${turn * perTurn}u < ${count}u) {${code}}`;
+  const declare = [
+    `let xLane = localIndex % ${xVecs}u;`,
+    `let xRow = localIndex / ${xVecs}u;`,
+    `let wLane = localIndex % ${wVecs}u;`,
+    `let wRow = localIndex / ${wVecs}u;`,
+    `let xFrom = xStart + xLane;`,
+  ];
+
+  const x = range(Math.ceil(xRows / xRowsATurn)).map((turn): LoadItem => {
+    const first = turn * xRowsATurn;
+    let row = `step * ${xRows}u + xRow + ${first}u`;
+    let inside = `(${row}) < depth`;
+    let at = `[0][xRow + ${first}u]`;
+    let readAhead: string | undefined;
+    if (strategy === 'packed') {
+      // Which group of the tile, and which kept row of the step: one of the two is the same for all threads.
+      const wide = xRowsATurn >= block;
+      declare.push(
+        `let group${turn} = ${wide ? `xRow / ${block}u + ${first / block}u` : `${Math.floor(first / block)}u`};`,
+        `let kept${turn} = ${wide ? `xRow % ${block}u` : `xRow + ${first % block}u`};`,
+        // The word that holds the offset is read a step ahead, so that the load of x need not wait for it.
+        `var word${turn} = offsetWord(firstGroup + group${turn}, step * ${block}u + kept${turn});`);
+      row = `${windowStart(`kept${turn}`, block, n, m)} + (word${turn} & OFFSET_MASK)`;
+      inside = `firstKept + kept${turn} < keptRows`;
+      at = `[group${turn}][kept${turn}]`;
+      readAhead = `
+              word${turn} = offsetWord(firstGroup + group${turn}, firstKept + ${block}u + kept${turn});`;
+    }
+    const load = `x[(${row}) * xStride + xFrom]`;
+    return {
+      type: 'vec4<f32>',
+      fetch: (to, guarded) => within('xRow', turn, xRowsATurn, xRows, `
+                ${to} = ${guarded ? `select(vec4<f32>(0.0), ${load}, ${inside})` : load};`),
+      commit: (from, buffer) => within('xRow', turn, xRowsATurn, xRows, `
+            xTile[${buffer}]${at}.at[xLane / ${threadsY}u][xLane % ${threadsY}u] = ${from};`),
+      readAhead,
+    };
+  });
+
+  const w = range(Math.ceil(keptPerBlock / wRowsATurn)).map((turn): LoadItem => {
+    const row = `wRow + ${turn * wRowsATurn}u`;
+    const load = `value4(firstKept + ${row}, wStart + wLane)`;
+    const at = `[${row}][wLane / ${span / 4}u][(wLane % ${span / 4}u) / ${lanesPerSpan}u][wLane % ${lanesPerSpan}u]`;
+    return {
+      type: 'vec4<f32>',
+      fetch: (to, guarded) => within('wRow', turn, wRowsATurn, keptPerBlock, `
+                ${to} = ${guarded ? `select(vec4<f32>(0.0), ${load}, firstKept + ${row} < keptRows)` : load};`),
+      commit: (from, buffer) => within('wRow', turn, wRowsATurn, keptPerBlock, `
+            wTile[${buffer}]${at} = ${from};`),
+    };
+  });
+
+  const indices = range(indexWords / threads).map((turn): LoadItem => {
+    const item = `(localIndex + ${turn * threads}u)`;
+    const kept = `${item} % ${keptPerBlock}u`;
+    return {
+      type: 'u32',
+      // Kept rows of a step start at its first window, so rowOf counts from there.
+      fetch: to => `
+                ${to} = rowOf(${kept}, windowOffset(firstGroup + ${item} / ${keptPerBlock}u, firstKept + ${kept}));`,
+      commit: (from, buffer) => `
+            rowInTile[${buffer}][${item}] = ${from};`,
+    };
+  });
+
+  const items = [...x, ...w, ...indices];
+  declare.push(...items.map(({type}, i) => `var next${i}: ${type};`));
+  const fetch = (guarded: boolean) => `
+            {
+              let firstKept = step * ${keptPerBlock}u;${
+    items.map((item, i) => item.fetch(`next${i}`, guarded)).join('')}${
+    items.map(({readAhead}) => readAhead ?? '').join('')}
+            }`;
   return {
-    declare: range(Math.ceil(xCount / threads)).map(t => `var xNext${t}: vec4<f32>;`).join('\n        '),
-    fetch: `{
-            let firstRow = ${firstRow};${turns(xCount, threads, (turn, i) => `
-            xNext${turn} = x[min(firstRow + ${i} / ${xVecs}u, lastRow) * xStride + xStart + ${i} % ${xVecs}u];`)}
-          }`,
-    commit: turns(xCount, threads, (turn, i) => `
-          xTile[${xPlace(i, config)}] = xNext${turn};`) + `
-          for (var item = localIndex; item < ${(chunked ? 1 : block) * wVecs}u; item += ${threads}u) {
-            for (var r = 0u; r < ${rowsPerItem}u; r++) {
-              wTile[(${item.window} * ${rowsPerItem}u + r) * ${wVecs}u + ${item.col}] = vec4<f32>(0.0);
-            }
-            ${chunked ? `let chunkStart = (step % ${chunksPerWindow}u) * ${MAX_DENSE_ROWS}u;
-            let firstKept = (step / ${chunksPerWindow}u) * ${n}u;` : `
-            let firstKept = (step * ${block}u + ${item.window}) * ${n}u;`}
-            for (var j = firstKept; j < min(firstKept + ${n}u, keptRows); j++) {
-              let value = value4(j, wStart + ${item.col});${scatter}
-            }
-          }`,
+    declare: declare.join('\n        '),
+    fetch: fetch(false),
+    fetchGuarded: fetch(true),
+    commit: buffer => items.map((item, i) => item.commit(`next${i}`, buffer)).join(''),
   };
 }
 
-/** The inner product over a step: for each kept row, threadRows of x times threadCols of W from workgroup memory. */
-function multiply(config: GemmConfig, geometry: GemmGeometry): string {
-  const {strategy, tileRows, tileCols, threadRows, threadCols, pattern, block, unroll, xPad} = config;
-  const {threadsY, keptPerBlock, wRows, groupsInTile} = geometry;
-  const xStride = tileRows / 4 + xPad;
-  const wVecs = tileCols / 4;
+/** The row of W where a kept row's window starts: mostly the same for all threads, and cheap if it is written so. */
+function windowStart(kept: string, block: number, n: number, m: number): string {
+  if (block % n === 0) {
+    return `step * ${(block / n) * m}u + (${kept} / ${n}u) * ${m}u`;
+  }
+  return n % block === 0 ? `(firstKept / ${n}u) * ${m}u` : `((firstKept + ${kept}) / ${n}u) * ${m}u`;
+}
+
+/**
+ * The inner product over a step, `unroll` kept rows a turn: for each, threadRows of x times threadCols of W from
+ * workgroup memory.
+ */
+function multiply(config: GemmConfig, geometry: GemmGeometry, unroll: number): string {
+  const {strategy, threadRows, threadCols, pattern} = config;
+  const {keptPerBlock, groupsInTile, span} = geometry;
   const chunks = range(threadCols / 4);
-  const turnsOf = range(unroll);
+  const turns = range(unroll);
   // A thread's vec4 columns lie in one group unless groups are narrower than the thread tile.
-  const picks = (strategy === 'packed' || strategy === 'window') && groupsInTile > 1;
+  const picks = groupsInTile > 1;
   const oneGroup = !picks || pattern.vectorLength >= threadCols;
   const reads = oneGroup ? [0] : chunks;
+  const group = (c: number) => !picks ? '0u' : oneGroup ? `spanId * ${span}u / ${pattern.vectorLength}u` :
+      `spanId * ${span / pattern.vectorLength}u + ${Math.floor((c * 4) / pattern.vectorLength)}u`;
   const xRow = (c: number, u: number) => {
-    const group = picks ? `(col${c} * 4u / ${pattern.vectorLength}u)` : '0u';
     switch (strategy) {
-      case 'packed': return `${group} * ${block}u + kk + ${u}u`;
-      case 'window': return `rowInTile[${group} * ${keptPerBlock}u + kk + ${u}u]`;
-      default: return `kk + ${u}u`;
+      case 'packed': return `xTile[buffer][${group(c)}][kk + ${u}u]`;
+      case 'window': return `xTile[buffer][0][row${c}_${u}]`;
+      default: return `xTile[buffer][0][kk + ${u}u]`;
     }
   };
-  // All indices of a turn first: then their latency is paid once.
-  const rows = turnsOf.map(u => reads.map(c => `
-            let xAt${c}_${u} = (${xRow(c, u)}) * ${xStride}u + threadY;`).join('')).join('');
+  // Indices of the whole turn first: the reads of x that follow then wait for them once.
+  const rows = strategy !== 'window' ? '' : turns.map(u => reads.map(c => `
+            let row${c}_${u} = rowInTile[buffer][(${group(c)}) * ${keptPerBlock}u + kk + ${u}u];`).join('')).join('');
   const body = (u: number) => `
             {${reads.map(c => range(threadRows / 4).map(r => `
-            let x${c}_${r} = xTile[xAt${c}_${u} + ${r * threadsY}u];`).join('')).join('')}${chunks.map(c => `
-            let w${c} = wTile[(kk + ${u}u) * ${wVecs}u + col${c}];`).join('')}${
+            let x${c}_${r} = ${xRow(c, u)}.at[${r}][threadY];`).join('')).join('')}${chunks.map(c => `
+            let w${c} = wTile[buffer][kk + ${u}u][spanId][${c}][spanLane];`).join('')}${
     range(threadRows).map(r => chunks.map(c => `
             sum${r}_${c} += x${oneGroup ? 0 : c}_${r >> 2}[${r & 3}] * w${c};`).join('')).join('')}
             }`;
-  return `
-          for (var kk = 0u; kk < ${strategy === 'decompress' ? wRows : keptPerBlock}u; kk += ${unroll}u) {${
-    rows}${turnsOf.map(body).join('')}
+  const turn = `${rows}${turns.map(body).join('')}`;
+  return unroll === keptPerBlock ? `{
+            const kk = 0u;${turn}
+          }` : `
+          for (var kk = 0u; kk < ${keptPerBlock}u; kk += ${unroll}u) {${turn}
           }`;
 }
 
 /** Writes a thread's sums: through the epilogue, or raw to its split's plane. */
-function store(config: GemmConfig, {threadsY}: GemmGeometry): string {
+function store(config: GemmConfig, {threadsY, span}: GemmGeometry): string {
   const {threadRows, threadCols, tileRows, partial, alignedCols} = config;
   const finish = (sum: string, col: string) => partial ? sum : `epilogue(${sum}, ${col})`;
   const base = partial ? 'workgroupId.z * u32(uniforms.rows) + row' : 'row';
+  const columns = range(threadCols / 4).map(c => `
+        let col${c} = wStart + spanId * ${span / 4}u + ${(c * span) / threadCols}u + spanLane;`).join('');
   const cells = range(threadRows).map(r => `
         {
           let row = rowTile * ${tileRows}u + (${(r >> 2) * threadsY}u + threadY) * 4u + ${r & 3}u;
           if (row < u32(uniforms.rows)) {${range(threadCols / 4).map(c => alignedCols ? `
-            if (wStart + col${c} < u32(uniforms.cols) / 4u) {
-              result[(${base}) * (u32(uniforms.cols) / 4u) + wStart + col${c}] =
-                  ${finish(`sum${r}_${c}`, `wStart + col${c}`)};
+            if (col${c} < u32(uniforms.cols) / 4u) {
+              result[(${base}) * (u32(uniforms.cols) / 4u) + col${c}] = ${finish(`sum${r}_${c}`, `col${c}`)};
             }` : `
             for (var i = 0u; i < 4u; i++) {
-              let col = (wStart + col${c}) * 4u + i;
+              let col = col${c} * 4u + i;
               if (col < u32(uniforms.cols)) {
                 result[(${base}) * u32(uniforms.cols) + col] = ${finish(`sum${r}_${c}[i]`, 'col')};
               }
             }`).join('')}
           }
         }`);
-  return cells.join('');
+  return columns + cells.join('');
 }

@@ -2,113 +2,131 @@
  * The GEMV: y = x · W for few rows, where reading W once is all the work there is.
  *
  * A workgroup computes some columns for up to 16 rows. Its 256 threads are vec4 columns × slices of the kept rows: a
- * slice takes four consecutive kept rows a turn, so that one word brings the offsets of all four, and neighbouring
- * slices read neighbouring rows of W. More columns are longer runs of memory, more slices more rows at once. The sums
- * of the slices meet in a tree in workgroup memory. x is read in place, row-major: at these sizes it lies in the cache.
- * Where the columns alone leave the device idle, kept rows are split over workgroups too, and a second pass adds the
- * parts (reduce_webgpu.ts).
+ * slice takes some consecutive kept rows a turn, so that one word brings the offsets of four or more, and all of the
+ * turn's loads are under way at once. Neighbouring slices read neighbouring rows of W. More columns are longer runs of
+ * memory, more slices more rows at once. The sums of the slices meet in a tree in workgroup memory. Where the columns
+ * alone leave the device idle, kept rows are split over workgroups too, and a second pass adds the parts
+ * (reduce_webgpu.ts).
+ *
+ * Up to two rows, x is read in place, row-major: it lies in the cache. With more, a load for each row would be one for
+ * every four multiply-adds; so x comes transposed (transpose_webgpu.ts), and a load brings four rows.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
-import {indicesSnippet, valuesComponents, valuesSnippet, type CompressedConfig} from './compressed_wgsl.js';
+import {indicesSnippet, isDense, valuesComponents, valuesSnippet, type CompressedConfig} from './compressed_wgsl.js';
 import {
   epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms, type EpilogueConfig,
 } from './epilogue.js';
+import type {GemmSize} from './nm_gemm_webgpu.js';
 import {range} from './range.js';
 
 export interface GemvConfig extends CompressedConfig {
   /** Rows of y a workgroup computes; rows beyond the last are computed again and not stored. */
   rows: 1 | 2 | 4 | 8 | 16;
   /** vec4 columns a workgroup computes: how long the runs are that it reads of W's rows. */
-  vecCols: 8 | 16 | 32 | 64;
+  vecCols: 4 | 8 | 16 | 32 | 64;
+  /** Kept rows a slice takes in one turn. */
+  turn: 4 | 8;
   /** Writes partial sums [splits, rows, n] for a second pass, no epilogue. */
   partial: boolean;
   epilogue: EpilogueConfig;
 }
 
-const THREADS = 256;
-/** Kept rows a slice takes in one turn. */
-const TURN = 4;
+export const GEMV_THREADS = 256;
+/** Offsets that any word holds, so the least to read one for. */
+const OFFSETS_TOGETHER = 4;
 /** Rows whose sums meet in workgroup memory at once: 4 × 256 × 16 bytes are the default limit of 16 KB. */
 const ROWS_AT_ONCE = 4;
 
 /** What a configuration implies. */
-export function gemvGeometry({vecCols}: Pick<GemvConfig, 'vecCols'>) {
-  const slices = THREADS / vecCols;
+export function gemvGeometry({vecCols, turn, rows}: Pick<GemvConfig, 'vecCols' | 'turn' | 'rows'>) {
+  const slices = GEMV_THREADS / vecCols;
   return {
     slices,
     /** Columns of y a workgroup computes. */
     tileCols: 4 * vecCols,
     /** Kept rows all slices of a workgroup cover in one turn. */
-    turnRows: slices * TURN,
+    turnRows: slices * turn,
+    /** Whether x comes transposed, [k][rows rounded up to `rows`]. */
+    kMajor: rows >= 4,
   };
 }
 
-export interface GemvUniforms {
-  rows: number;
-  cols: number;
-  depth: number;
-  keptRows: number;
-  wordsPerGroup: number;
-  /** Kept rows a split covers: a multiple of 4. */
-  keptPerSplit: number;
-  colTiles: number;
+/** Kept rows of each split: whole words of offsets. */
+export function keptPerSplit(keptRows: number, splits: number): number {
+  return OFFSETS_TOGETHER * Math.ceil(keptRows / splits / OFFSETS_TOGETHER);
 }
 
 export class NMGemvProgram implements WebGPUProgram {
   readonly outputShape: number[];
   readonly dispatchLayout: {x: number[]; y: number[]; z?: number[]};
   readonly dispatch: [number, number, number];
-  readonly workgroupSize: [number, number, number] = [THREADS, 1, 1];
+  readonly workgroupSize: [number, number, number] = [GEMV_THREADS, 1, 1];
   readonly variableNames: string[];
   readonly variableComponents: number[];
   readonly outputComponent: 1 | 4;
   readonly uniforms: string;
   readonly shaderKey: string;
+  private readonly uniformValues: number[];
 
-  constructor(private readonly config: GemvConfig, rows: number, cols: number, splits: number, maxDispatch: number) {
+  constructor(private readonly config: GemvConfig, size: GemmSize, splits: number, maxDispatch: number) {
     const {partial, epilogue, alignedCols} = config;
+    const {rows, cols, depth, keptRows, wordsPerGroup} = size;
+    const {tileCols, kMajor} = gemvGeometry(config);
     this.outputShape = partial ? [splits, rows, cols] : [rows, cols];
     this.dispatchLayout = partial ? {x: [2], y: [1], z: [0]} : {x: [1], y: [0]};
-    const tiles = Math.ceil(rows / config.rows) * Math.ceil(cols / gemvGeometry(config).tileCols);
-    const across = Math.min(tiles, maxDispatch);
-    this.dispatch = [across, Math.ceil(tiles / across), splits];
+    const colTiles = Math.ceil(cols / tileCols);
+    const rowTiles = Math.ceil(rows / config.rows);
+    const across = Math.min(rowTiles * colTiles, maxDispatch);
+    this.dispatch = [across, Math.ceil((rowTiles * colTiles) / across), splits];
     this.outputComponent = alignedCols ? 4 : 1;
-    this.variableNames = ['x', 'values', 'indices', ...epilogueInputs(epilogue)];
-    this.variableComponents =
-        [1, valuesComponents(config), 1, ...epilogueComponents(epilogue, this.outputComponent)];
+    const indexInput = isDense(config) ? [] : ['indices'];
+    this.variableNames = ['x', 'values', ...indexInput, ...epilogueInputs(epilogue)];
+    this.variableComponents = [
+      kMajor ? 4 : 1, valuesComponents(config), ...indexInput.map(() => 1),
+      ...epilogueComponents(epilogue, this.outputComponent),
+    ];
     this.uniforms = 'rows : i32, cols : i32, depth : i32, keptRows : i32, wordsPerGroup : i32, keptPerSplit : i32, ' +
-        'colTiles : i32' + epilogueUniforms(epilogue);
+        'colTiles : i32, xStride : i32' + epilogueUniforms(epilogue);
+    this.uniformValues = [
+      rows, cols, depth, keptRows, wordsPerGroup, keptPerSplit(keptRows, splits), colTiles, rowTiles * config.rows / 4,
+    ];
     this.shaderKey = `nmGemv_${JSON.stringify(config)}`;
   }
 
-  static uniformData(u: GemvUniforms) {
-    return [u.rows, u.cols, u.depth, u.keptRows, u.wordsPerGroup, u.keptPerSplit, u.colTiles]
-        .map(value => ({type: 'int32', data: [value]}));
+  uniformData() {
+    return this.uniformValues.map(value => ({type: 'int32', data: [value]}));
   }
 
   getUserCode(): string {
-    const {rows, vecCols, pattern: {vectorLength}, alignedCols, partial, epilogue} = this.config;
-    const {slices, turnRows} = gemvGeometry(this.config);
+    const {rows, vecCols, turn, pattern: {vectorLength}, alignedCols, partial, epilogue} = this.config;
+    const {slices, turnRows, kMajor} = gemvGeometry(this.config);
     const rowIds = range(rows);
     // A vec4 of columns meets 4, 2 or 1 groups, so each kept row stands for as many rows of x.
-    const distinct = Math.max(1, 4 / vectorLength);
-    const groupWord = (d: number) => `offsetWord((col * 4u + ${(d * 4) / distinct}u) / ${vectorLength}u, j)`;
-    const product = `
-            let value = value4(j + u, col);${range(distinct).map(d => `
-            let k${d} = min(rowOf(j + u, (word${d} >> (u * OFFSET_BITS)) & OFFSET_MASK), lastRow);`).join('')}${
-      rowIds.map(r => `
-            sum${r} += ${xVector(r, distinct)} * value;`).join('')}`;
-    const upTo = (end: string) => `for (var u = 0u; u < ${end}; u++) {${product}
-          }`;
-    // Unrolled by hand where the loads of one kept row are too few to hide their own latency; the rest is compile time.
-    const multiply = rows * distinct > 4 ? upTo(`min(${TURN}u, end - j)`) : `if (j + ${TURN}u <= end) {${
-      range(TURN).map(u => `
+    const groups = range(isDense(this.config) ? 1 : Math.max(1, 4 / vectorLength));
+    const groupOf = (d: number) => `(col * 4u + ${(d * 4) / groups.length}u) / ${vectorLength}u`;
+    const words = (q: number) => isDense(this.config) ? '' : groups.map(d => `
+          let word${q}_${d} = offsetWord(${groupOf(d)}, j + ${q * OFFSETS_TOGETHER}u);`).join('');
+    const offset = (d: number, q: number) =>
+      `(word${q}_${d} >> ((u - ${q * OFFSETS_TOGETHER}u) * OFFSET_BITS)) & OFFSET_MASK`;
+    const rowAt = (d: number, q: number) =>
+      isDense(this.config) ? 'j + u' : `min(rowOf(j + u, ${offset(d, q)}), lastRow)`;
+    const product = (q: number) => `
+            let value = value4(j + u, col);${groups.map(d => `
+            let k${d} = ${rowAt(d, q)};${
+      kMajor ? range(rows / 4).map(v => `
+            let x${d}_${v} = x[k${d} * xStride + xStart + ${v}u];`).join('') : ''}`).join('')}${rowIds.map(r => `
+            sum${r} += ${this.xVector(r, groups)} * value;`).join('')}`;
+    const quarters = range(turn / OFFSETS_TOGETHER);
+    const whole = quarters.map(q => words(q)).join('') + range(turn).map(u => `
             {
-            const u = ${u}u;${product}
-            }`).join('')}
-          } else {
-            ${upTo('end - j')}
-          }`;
+            const u = ${u}u;${product(Math.floor(u / OFFSETS_TOGETHER))}
+            }`).join('');
+    // The last rows of a split, word by word.
+    const rest = quarters.map(q => `
+            if (j + ${q * OFFSETS_TOGETHER}u < end) {${words(q)}
+            for (var u = ${q * OFFSETS_TOGETHER}u; u < min(${(q + 1) * OFFSETS_TOGETHER}u, end - j); u++) {${product(q)}
+            }
+            }`).join('');
     const batches = range(Math.ceil(rows / ROWS_AT_ONCE))
       .map(b => rowIds.slice(b * ROWS_AT_ONCE, (b + 1) * ROWS_AT_ONCE));
     const atOnce = Math.min(rows, ROWS_AT_ONCE);
@@ -122,32 +140,35 @@ export class NMGemvProgram implements WebGPUProgram {
               result[(${base}) * u32(uniforms.cols) + c] = ${finish('sum[c % 4u]', 'c')};
             }`;
     return `
-      ${indicesSnippet(this.config)}
+      ${isDense(this.config) ? '' : indicesSnippet(this.config)}
       ${valuesSnippet(this.config)}
       ${epilogueSnippet(epilogue, this.outputComponent)}
-      var<workgroup> sums: array<vec4<f32>, ${atOnce * THREADS}>;
+      var<workgroup> sums: array<vec4<f32>, ${atOnce * GEMV_THREADS}>;
 
       fn main() {
         let tile = workgroupId.x + workgroupId.y * numWorkgroups.x;
         let col = (tile % u32(uniforms.colTiles)) * ${vecCols}u + localIndex % ${vecCols}u;
         let rowStart = (tile / u32(uniforms.colTiles)) * ${rows}u;
         let slice = localIndex / ${vecCols}u;
-        let lastRow = u32(uniforms.depth) - 1u;
+        ${isDense(this.config) ? '' : 'let lastRow = u32(uniforms.depth) - 1u;'}
         let start = workgroupId.z * u32(uniforms.keptPerSplit);
         let end = min(start + u32(uniforms.keptPerSplit), u32(uniforms.keptRows));
-        ${rowIds.map(r => `
-        let x${r} = min(rowStart + ${r}u, u32(uniforms.rows) - 1u) * u32(uniforms.depth);
+        ${kMajor ? `
+        let xStride = u32(uniforms.xStride);
+        let xStart = rowStart / 4u;` : rowIds.map(r => `
+        let x${r} = min(rowStart + ${r}u, u32(uniforms.rows) - 1u) * u32(uniforms.depth);`).join('')}${rowIds.map(r => `
         var sum${r} = vec4<f32>(0.0);`).join('')}
-        for (var j = start + slice * ${TURN}u; j < end; j += ${turnRows}u) {${range(distinct).map(d => `
-          let word${d} = ${groupWord(d)};`).join('')}
-          ${multiply}
+        for (var j = start + slice * ${turn}u; j < end; j += ${turnRows}u) {
+          if (j + ${turn}u <= end) {${whole}
+          } else {${rest}
+          }
         }${batches.map(batch => `
-        ${batch.map((r, i) => `sums[${i * THREADS}u + localIndex] = sum${r};`).join('\n        ')}
+        ${batch.map((r, i) => `sums[${i * GEMV_THREADS}u + localIndex] = sum${r};`).join('\n        ')}
         for (var half = ${slices / 2}u; half > 0u; half /= 2u) {
           workgroupBarrier();
           if (slice < half) {
             for (var r = 0u; r < ${batch.length}u; r++) {
-              sums[r * ${THREADS}u + localIndex] += sums[r * ${THREADS}u + localIndex + half * ${vecCols}u];
+              sums[r * ${GEMV_THREADS}u + localIndex] += sums[r * ${GEMV_THREADS}u + localIndex + half * ${vecCols}u];
             }
           }
         }
@@ -155,18 +176,19 @@ export class NMGemvProgram implements WebGPUProgram {
         if (slice < ${batch.length}u) {
           let row = rowStart + ${batch[0]}u + slice;
           if (row < u32(uniforms.rows)) {
-            let sum = sums[slice * ${THREADS}u + localIndex % ${vecCols}u];${store}
+            let sum = sums[slice * ${GEMV_THREADS}u + localIndex % ${vecCols}u];${store}
           }
         }${batch !== batches[batches.length - 1] ? `
         workgroupBarrier();` : ''}`).join('')}
       }
     `;
   }
-}
 
-/** The x of a row that the four columns of a vec4 meet: one number, two or four. */
-function xVector(row: number, distinct: number): string {
-  const at = (d: number) => `f32(x[x${row} + k${d}])`;
-  return distinct === 1 ? at(0) : distinct === 2 ? `vec4<f32>(vec2<f32>(${at(0)}), vec2<f32>(${at(1)}))` :
-      `vec4<f32>(${range(4).map(at).join(', ')})`;
+  /** The x of a row that the four columns of a vec4 meet: one number, two or four. */
+  private xVector(row: number, groups: number[]): string {
+    const {kMajor} = gemvGeometry(this.config);
+    const at = (d: number) => kMajor ? `x${d}_${row >> 2}[${row & 3}]` : `f32(x[x${row} + k${d}])`;
+    return groups.length === 1 ? at(0) : groups.length === 2 ?
+      `vec4<f32>(vec2<f32>(${at(0)}), vec2<f32>(${at(1)}))` : `vec4<f32>(${groups.map(at).join(', ')})`;
+  }
 }

@@ -12,13 +12,14 @@ import {keptRowCount} from '../../src/format/pattern.js';
 import {
   fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatMulInputs, type MatrixAttrs,
 } from '../contract.js';
+import {isDense} from './compressed_wgsl.js';
 import {NMDecompressProgram} from './decompress_webgpu.js';
 import {epilogueUniformData, type EpilogueConfig} from './epilogue.js';
 import {NMGatherKeptProgram} from './gather_kept_webgpu.js';
 import {NMGemmProgram} from './nm_gemm_webgpu.js';
-import {gemvGeometry, NMGemvProgram} from './nm_gemv_webgpu.js';
+import {NMGemvProgram} from './nm_gemv_webgpu.js';
 import {NMReduceProgram} from './reduce_webgpu.js';
-import {wordsPerGroup, type MatMulProblem, type Plan} from './select.js';
+import {largestBinding, transposedX, wordsPerGroup, type MatMulProblem, type Plan} from './select.js';
 import {NMTransposeProgram} from './transpose_webgpu.js';
 
 type Args = Parameters<KernelFunc>[0];
@@ -36,46 +37,42 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args, choose: Choo
   const maxDispatch = backend.device.limits.maxComputeWorkgroupsPerDimension;
   const [rows] = x.shape;
   const [depth, cols] = shape;
-  const size = preluActivationWeights ? preluActivationWeights.shape.reduce((a, b) => a * b, 1) : 0;
+  const slopes = preluActivationWeights ? preluActivationWeights.shape.reduce((a, b) => a * b, 1) : 0;
   const epilogue: EpilogueConfig = {
     activation,
     hasBias: bias !== undefined,
-    prelu: size === 0 ? 'none' : size === 1 ? 'scalar' : 'column',
+    prelu: slopes === 0 ? 'none' : slopes === 1 ? 'scalar' : 'column',
   };
   const epilogueTensors = [bias, preluActivationWeights].filter(tensor => tensor !== undefined);
   const epilogueData = epilogueUniformData(epilogue, leakyreluAlpha);
-  const plan = choose({rows, shape, pattern, dtype, epilogue}, backend);
-  const common = {
-    rows, cols, depth, keptRows: keptRowCount(depth, pattern), wordsPerGroup: wordsPerGroup({shape, pattern}),
-  };
-  const ownEpilogue = plan.splits > 1 ? {tensors: [], data: []} : {tensors: epilogueTensors, data: epilogueData};
-
-  let y: TensorInfo;
-  if (plan.kind === 'gemv') {
-    const program = new NMGemvProgram(plan.config, rows, cols, plan.splits, maxDispatch);
-    const uniforms = NMGemvProgram.uniformData(
-      {...common, keptPerSplit: plan.keptPerSplit, colTiles: Math.ceil(cols / gemvGeometry(plan.config).tileCols)});
-    y = backend.runWebGPUProgram(
-      program, [x, values, indices, ...ownEpilogue.tensors], 'float32', [...uniforms, ...ownEpilogue.data]);
-  } else {
-    const {tileRows, tileCols, strategy} = plan.config;
-    const stride = Math.ceil(rows / tileRows) * tileRows;
-    const most = backend.device.limits.maxStorageBufferBindingSize;
-    if (4 * stride * depth > most) {
-      // The bind group would fail silently, and the result be whatever lay in the buffer.
-      throw new Error(`nmSparseMatMul: x [${rows},${depth}] takes ${4 * stride * depth} bytes transposed; ` +
-          `this device binds ${most} at most. Multiply fewer rows at a time.`);
-    }
-    const transpose = new NMTransposeProgram(rows, depth, stride, maxDispatch);
-    const xByDepth = backend.runWebGPUProgram(transpose, [x], 'float32', transpose.uniformData());
-    const program = new NMGemmProgram(plan.config, rows, cols, plan.splits, maxDispatch);
-    const uniforms = NMGemmProgram.uniformData(
-      {...common, xStride: stride / 4, colTiles: Math.ceil(cols / tileCols), stepsPerSplit: plan.stepsPerSplit});
-    const weights = strategy === 'dense' ? [values] : [values, indices];
-    y = backend.runWebGPUProgram(
-      program, [xByDepth, ...weights, ...ownEpilogue.tensors], 'float32', [...uniforms, ...ownEpilogue.data]);
-    backend.disposeData(xByDepth.dataId);
+  const problem = {rows, shape, pattern, dtype, epilogue};
+  const plan = choose(problem, backend);
+  const [bytes, most] = [largestBinding(plan, problem), backend.device.limits.maxStorageBufferBindingSize];
+  if (bytes > most) {
+    // The bind group would fail silently, and the result be whatever lay in the buffer.
+    throw new Error(`nmSparseMatMul: x [${rows},${depth}] times W [${depth},${cols}] needs a buffer of ` +
+        `${bytes} bytes; this device binds ${most} at most. Multiply fewer rows at a time.`);
   }
+  const expand = plan.kind === 'gemm' && plan.expand;
+  const size = {
+    rows, cols, depth, keptRows: expand ? depth : keptRowCount(depth, pattern),
+    wordsPerGroup: wordsPerGroup({shape, pattern}),
+  };
+  const {kMajor, stride} = transposedX(plan, rows);
+  const temporary: TensorInfo[] = [];
+  const keep = (tensor: TensorInfo) => {
+    temporary.push(tensor);
+    return tensor;
+  };
+  const left = kMajor ? keep(transpose(backend, x, stride)) : x;
+  const right = expand ? keep(decompress(backend, values, indices, {pattern, shape, dtype})) : values;
+  const program = plan.kind === 'gemv' ? new NMGemvProgram(plan.config, size, plan.splits, maxDispatch) :
+      new NMGemmProgram(plan.config, size, plan.splits, maxDispatch);
+  const own = plan.splits > 1 ? {tensors: [], data: []} : {tensors: epilogueTensors, data: epilogueData};
+  const y = backend.runWebGPUProgram(
+    program, [left, right, ...(isDense(plan.config) ? [] : [indices]), ...own.tensors], 'float32',
+    [...program.uniformData(), ...own.data]);
+  temporary.forEach(({dataId}) => backend.disposeData(dataId));
   if (plan.splits === 1) {
     return y;
   }
@@ -88,10 +85,20 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args, choose: Choo
 
 function nmDecompress({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   const {values, indices} = inputs as {values: TensorInfo; indices: TensorInfo};
-  const {pattern, shape, dtype} = fromAttrs<MatrixAttrs>(attrs);
-  const backend = anyBackend as unknown as WebGPUBackend;
+  return decompress(anyBackend as unknown as WebGPUBackend, values, indices, fromAttrs<MatrixAttrs>(attrs));
+}
+
+function transpose(backend: WebGPUBackend, x: TensorInfo, stride: number): TensorInfo {
+  const [rows, depth] = x.shape;
+  const program = new NMTransposeProgram(rows, depth, stride, backend.device.limits.maxComputeWorkgroupsPerDimension);
+  return backend.runWebGPUProgram(program, [x], 'float32', program.uniformData());
+}
+
+function decompress(
+    backend: WebGPUBackend, values: TensorInfo, indices: TensorInfo, {pattern, shape, dtype}: MatrixAttrs): TensorInfo {
   const [depth, cols] = shape;
-  const program = new NMDecompressProgram({pattern, dtype, alignedCols: cols % 4 === 0}, depth, cols);
+  const program = new NMDecompressProgram({pattern, dtype, alignedCols: cols % 4 === 0}, depth, cols,
+    backend.device.limits.maxComputeWorkgroupsPerDimension);
   return backend.runWebGPUProgram(program, [values, indices], 'float32',
     NMDecompressProgram.uniformData(cols, depth, keptRowCount(depth, pattern), wordsPerGroup({shape, pattern})));
 }

@@ -1,24 +1,28 @@
 /**
- * Which program multiplies: chosen from shape, pattern and device limits alone, before any GPU work, so that the choice
- * can be tested and printed anywhere.
+ * Which programs can multiply: the plans worth considering for a shape and pattern on a device, before any GPU work, so
+ * that they can be tested and printed anywhere. Which of them is best is for src/tuning to say, by its model or by
+ * measurement.
  *
- * Few rows: the GEMV, since reading W is the work. Otherwise the GEMM, with the largest tile that, its kept rows split
- * over workgroups if need be (split-k), still keeps the device busy; and with the strategy that brings fewer rows of x
- * to workgroup memory per kept row: packed brings one for each group of a tile, window M/N. That is the paper's packing
- * threshold (section III-B) without the union, since each group has its own copy.
+ * Few rows: the GEMV, since reading W is the work. Otherwise the GEMM, its kept rows split over workgroups if need be
+ * (split-k). Packed brings one row of x to workgroup memory for each kept row and group of a tile, window M/N rows for
+ * each kept row: that is the paper's packing (section III-B) without the union, since each group has its own copy. And
+ * any W can be expanded to dense by a pass of its own, and multiplied so: the pass moves a few bytes for each element
+ * of W, the product computes 2·rows. That is the way of groups narrower than a vec4, and of products where sparse would
+ * lose.
  */
 import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
 import {indexWordsPerGroup} from '../../src/format/pack.js';
 import {keptRowCount, type NMPattern} from '../../src/format/pattern.js';
-import type {CompressedConfig} from './compressed_wgsl.js';
+import {isDense, type CompressedConfig} from './compressed_wgsl.js';
 import {NO_EPILOGUE, type EpilogueConfig} from './epilogue.js';
-import {blockCount, gemmGeometry, MAX_DENSE_ROWS, type GemmConfig, type GemmStrategy} from './gemm_config.js';
-import {gemvGeometry, type GemvConfig} from './nm_gemv_webgpu.js';
+import {blockCount, gemmGeometry, paddedRows, type GemmConfig, type GemmStrategy} from './gemm_config.js';
+import {GEMV_THREADS, gemvGeometry, keptPerSplit, type GemvConfig} from './nm_gemv_webgpu.js';
 
 /** What of GPUSupportedLimits bounds the choice. */
 export interface ProgramLimits {
   maxComputeWorkgroupStorageSize: number;
   maxComputeInvocationsPerWorkgroup: number;
+  maxStorageBufferBindingSize: number;
 }
 
 /** What is multiplied. */
@@ -31,145 +35,166 @@ export interface MatMulProblem {
   epilogue: EpilogueConfig;
 }
 
-/** The programs of one product. With more than one split, a reduce pass with the epilogue follows. */
-export type Plan =
-  {kind: 'gemv'; config: GemvConfig; splits: number; keptPerSplit: number} |
-  {kind: 'gemm'; config: GemmConfig; splits: number; stepsPerSplit: number};
-
-/** Up to so many rows the GEMV reads W once for all of them. */
-const MAX_GEMV_ROWS = 16;
-/** Threads that keep a large GPU busy: 512 for each of 128 cores. */
-const ENOUGH_THREADS = 65536;
-/** Splits of a GEMM; a step count below which a split spends its time starting and ending. */
-const MAX_SPLITS = 8;
-const MIN_STEPS_PER_SPLIT = 4;
-/** A GEMV hides memory latency by workgroups alone, so it wants more of them, each with some rows to read. */
-const ENOUGH_GEMV_WORKGROUPS = 1024;
-const MAX_GEMV_SPLITS = 16;
-const MIN_GEMV_ROWS_PER_SPLIT = 512;
-/** Runs of 64 columns, 256 bytes: the best or nearly so for every W measured, however far apart its rows are. */
-const GEMV_VEC_COLS = 16;
-
-type Tile = Pick<GemmConfig, 'tileRows' | 'tileCols' | 'threadRows' | 'threadCols'>;
-
-const tile = (tileRows: number, tileCols: number, threadRows: number, threadCols: number): Tile =>
-  ({tileRows, tileCols, threadRows, threadCols});
-
-/** Where large tiles would be too few; any strategy. */
-const SMALL_TILES: readonly Tile[] = [tile(64, 64, 8, 8), tile(64, 32, 8, 4), tile(32, 32, 4, 4)];
-
 /**
- * From large to small: more reuse to more workgroups. The first of each list was the best of 40 to 75 measured at
- * 4096³ (docs/benchmarks.md).
+ * The programs of one product. With more than one split, a reduce pass with the epilogue follows. `expand`: W is
+ * brought to dense float32 [k, n] first, which `config` then multiplies.
  */
-const TILES: Record<GemmStrategy, readonly Tile[]> = {
-  dense: [tile(64, 128, 8, 8), ...SMALL_TILES],
-  packed: [tile(128, 64, 16, 4), ...SMALL_TILES],
-  window: [tile(64, 128, 16, 4), tile(128, 64, 8, 8), ...SMALL_TILES],
-  decompress: [tile(128, 64, 8, 8), ...SMALL_TILES],
+export type Plan =
+  {kind: 'gemv'; config: GemvConfig; splits: number} |
+  {kind: 'gemm'; config: GemmConfig; splits: number; expand: boolean};
+
+/** The pattern of every dense configuration, so that all share their shaders. */
+const DENSE_PATTERN: NMPattern = {n: 1, m: 1, vectorLength: 1};
+
+/** From one row on a GEMV is worth trying, up to the rows that it takes five times W for; a GEMM from some rows on. */
+const MAX_GEMV_ROWS = 64;
+const MIN_GEMM_ROWS = 5;
+/** Threads that keep any GPU busy: kept rows are split over workgroups up to there. */
+const ENOUGH_THREADS = 2 ** 18;
+const GEMM_SPLITS = [1, 2, 4, 8, 16];
+const GEMV_SPLITS = [1, 2, 4, 8, 16];
+/** Steps or turns below which a split spends its time starting and ending. */
+const MIN_STEPS_PER_SPLIT = 4;
+const MIN_TURNS_PER_SPLIT = 2;
+/** Multiply-adds a thread has written out in the loop of its steps: more no longer pays, and compiles ever longer. */
+const MAX_UNROLLED = 2048;
+
+type Tile = [tileRows: number, tileCols: number, threadRows: number, threadCols: number];
+
+/** Tiles worth trying, the best at 4096³ first (docs/benchmarks.md), then smaller ones for less work than that. */
+const TILES: Record<GemmStrategy, Tile[]> = {
+  dense: [[128, 128, 16, 8], [128, 64, 8, 8], [64, 64, 8, 8], [64, 32, 8, 4], [32, 32, 4, 4]],
+  packed: [[256, 32, 16, 8], [128, 64, 16, 8], [128, 128, 16, 8], [64, 64, 8, 8], [32, 64, 8, 8], [32, 32, 4, 4]],
+  window: [[64, 256, 16, 8], [128, 128, 16, 8], [64, 128, 8, 8], [64, 64, 8, 8], [32, 64, 4, 8], [32, 32, 4, 4]],
 };
 
-export function choosePlan(problem: MatMulProblem, limits: ProgramLimits): Plan {
-  return problem.rows <= MAX_GEMV_ROWS ? gemvPlan(problem) : gemmPlan(problem, limits);
+/**
+ * Steps worth trying with a tile. Large thread tiles have registers to spare for 8 kept rows, smaller ones for 16; a
+ * second buffer saves a barrier where that leaves workgroup memory for several workgroups.
+ */
+function steps(strategy: GemmStrategy, [, , threadRows, threadCols]: Tile, {n, m}: NMPattern):
+    Pick<GemmConfig, 'block' | 'buffers'>[] {
+  const large = threadRows * threadCols > 64;
+  switch (strategy) {
+    case 'dense': return large ? [{block: 8, buffers: 2}, {block: 8, buffers: 1}] :
+      [{block: 16, buffers: 1}, {block: 8, buffers: 1}];
+    case 'packed': return large ? [{block: 8, buffers: 1}, {block: 4, buffers: 1}] :
+      [{block: 8, buffers: 1}, {block: 16, buffers: 1}, {block: 4, buffers: 1}];
+    // Whole windows: about 32 rows of x, and at least 4 kept rows.
+    default: return [{block: Math.max(1, Math.floor(32 / m), Math.min(Math.ceil(4 / n), 64 / m)), buffers: 1}];
+  }
+}
+
+/**
+ * Every plan worth considering, within the device's limits; never none. Of two that seem alike the first is the one
+ * that measured better on large products.
+ */
+export function candidatePlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
+  const plans = [...gemmPlans(problem, limits), ...gemvPlans(problem)];
+  const bindable = plans.filter(plan => largestBinding(plan, problem) <= limits.maxStorageBufferBindingSize);
+  // Where nothing can be bound, the kernel says what is too large.
+  return bindable.length > 0 ? bindable : plans.slice(-1);
+}
+
+/** Bytes of the largest buffer that a plan binds beside the inputs. */
+export function largestBinding(plan: Plan, {rows, shape: [k, n]}: MatMulProblem): number {
+  const partial = plan.splits > 1 ? plan.splits * rows * n : 0;
+  const {kMajor, stride} = transposedX(plan, rows);
+  return 4 * Math.max(partial, kMajor ? stride * k : 0, plan.kind === 'gemm' && plan.expand ? k * n : 0);
+}
+
+/** Whether a plan takes x transposed, and the rows it is padded to. */
+export function transposedX(plan: Plan, rows: number): {kMajor: boolean; stride: number} {
+  if (plan.kind === 'gemm') {
+    return {kMajor: true, stride: paddedRows(plan.config, rows)};
+  }
+  return {kMajor: gemvGeometry(plan.config).kMajor, stride: Math.ceil(rows / plan.config.rows) * plan.config.rows};
 }
 
 function compressed({shape: [, n], pattern, dtype}: MatMulProblem): CompressedConfig {
-  return {pattern, dtype, alignedCols: n % 4 === 0};
+  return {pattern: isDense({pattern}) ? DENSE_PATTERN : pattern, dtype, alignedCols: n % 4 === 0};
 }
 
-function gemvPlan(problem: MatMulProblem): Plan {
+function gemvPlans(problem: MatMulProblem): Plan[] {
   const {rows, shape: [k, n], pattern, epilogue} = problem;
   const keptRows = keptRowCount(k, pattern);
   const rowsAtOnce = ([1, 2, 4, 8, 16] as const).find(size => size >= rows) ?? 16;
-  const vecCols = GEMV_VEC_COLS;
-  const tiles = Math.ceil(n / gemvGeometry({vecCols}).tileCols);
-  const wanted = Math.max(1, Math.min(
-    MAX_GEMV_SPLITS, Math.ceil(ENOUGH_GEMV_WORKGROUPS / tiles), Math.floor(keptRows / MIN_GEMV_ROWS_PER_SPLIT)));
-  const keptPerSplit = 4 * Math.ceil(keptRows / wanted / 4);
-  const splits = Math.ceil(keptRows / keptPerSplit);
-  const partial = splits > 1;
-  return {
-    kind: 'gemv',
-    config: {...compressed(problem), rows: rowsAtOnce, vecCols, partial, epilogue: partial ? NO_EPILOGUE : epilogue},
-    splits,
-    keptPerSplit,
-  };
-}
-
-function gemmPlan(problem: MatMulProblem, limits: ProgramLimits): Plan {
-  const {rows, shape: [k, n], pattern, epilogue} = problem;
-  const keptRows = keptRowCount(k, pattern);
-  const plans = candidateConfigs(problem, limits).map(config => {
-    const threads = Math.ceil(rows / config.tileRows) * Math.ceil(n / config.tileCols) * gemmGeometry(config).threads;
-    const steps = blockCount(config, k, keptRows);
-    const wanted = Math.max(1, Math.min(
-      MAX_SPLITS, Math.ceil(ENOUGH_THREADS / threads), Math.floor(steps / MIN_STEPS_PER_SPLIT)));
-    const stepsPerSplit = Math.ceil(steps / wanted);
-    const splits = Math.ceil(steps / stepsPerSplit);
-    return {config, splits, stepsPerSplit, threads: threads * splits};
-  });
-  // A tile twice as tall as x is half wasted.
-  const fitting = plans.filter(({config}) => config.tileRows < 2 * rows);
-  const busiest = (of: typeof plans) => of.reduce((best, plan) => plan.threads > best.threads ? plan : best);
-  const {config, splits, stepsPerSplit} = fitting.find(({threads}) => threads >= ENOUGH_THREADS / 2) ??
-      busiest(fitting.length > 0 ? fitting : plans);
-  const partial = splits > 1;
-  return {
-    kind: 'gemm',
-    config: {...config, partial, epilogue: partial ? NO_EPILOGUE : epilogue},
-    splits,
-    stepsPerSplit,
-  };
-}
-
-/** The configurations within the device's limits, from large tiles to small ones: at least one. */
-function candidateConfigs(problem: MatMulProblem, limits: ProgramLimits): GemmConfig[] {
-  const of = (strategy: GemmStrategy) =>
-    TILES[strategy].map(tile => configFor(problem, strategy, tile, limits)).filter(config => config !== undefined);
-  const {n, m, vectorLength} = problem.pattern;
-  if (n === m) {
-    return of('dense');
-  }
-  if (vectorLength < 4) {
-    return of('decompress');
-  }
-  // Rows of x a kept row costs: one for each group of the tile (of packed's largest), or M/N.
-  const groups = Math.max(1, TILES.packed[0].tileCols / vectorLength);
-  const [first, second] = groups <= m / n ? [of('packed'), of('window')] : [of('window'), of('packed')];
-  return [first, second, of('decompress')].find(configs => configs.length > 0) as GemmConfig[];
-}
-
-/** A tile with a strategy: the largest step that fits, and the inner loop that measured best for it. */
-function configFor(
-    problem: MatMulProblem, strategy: GemmStrategy, tile: Tile, limits: ProgramLimits): GemmConfig | undefined {
-  const {n, m, vectorLength} = problem.pattern;
-  const windows = m <= MAX_DENSE_ROWS ? [Math.floor(MAX_DENSE_ROWS / m), 1] : [1];
-  const oneGroup = strategy === 'dense' || vectorLength >= tile.tileCols;
-  const blocks = {dense: [16, 8, 4], packed: oneGroup ? [16, 8, 4] : [8, 4], window: windows, decompress: windows};
-  for (const block of blocks[strategy]) {
-    // Long turns pay where the inner loop waits for an index or does nothing but multiply; packed has neither.
-    const turn = strategy === 'window' ? block * n : strategy === 'decompress' ? denseRowsOf(block * m) : 1;
-    const unroll = [8, 4, 2].find(count => turn % count === 0) ?? 1;
-    const xPad = strategy === 'packed' && !oneGroup || strategy === 'window' && vectorLength < 8 ? 1 : 0;
-    const config: GemmConfig = {
-      ...compressed(problem), ...tile, strategy, block, unroll: xPad ? 1 : unroll, xPad, partial: false,
-      epilogue: problem.epilogue,
-    };
-    if (fits(config, limits)) {
-      return config;
+  const plans: Plan[] = [];
+  for (const vecCols of [16, 8, 32, 4] as const) {
+    // A float16 vec4 is half as long a run.
+    for (const turn of rowsAtOnce <= 2 ? [8, 4] as const : [4] as const) {
+      const config: GemvConfig =
+          {...compressed(problem), rows: rowsAtOnce, vecCols, turn, partial: false, epilogue};
+      const {tileCols, turnRows} = gemvGeometry(config);
+      const threads = Math.ceil(n / tileCols) * Math.ceil(rows / rowsAtOnce) * GEMV_THREADS;
+      for (const wanted of GEMV_SPLITS) {
+        const splits = Math.ceil(keptRows / keptPerSplit(keptRows, wanted));
+        if (splits !== wanted ||
+            (splits > 1 && (threads * splits > ENOUGH_THREADS * 2 ||
+              keptPerSplit(keptRows, splits) < MIN_TURNS_PER_SPLIT * turnRows))) {
+          continue;
+        }
+        const partial = splits > 1;
+        plans.push({kind: 'gemv', config: {...config, partial, epilogue: partial ? NO_EPILOGUE : epilogue}, splits});
+      }
     }
   }
-  return undefined;
+  return rows <= MAX_GEMV_ROWS ? plans : plans.slice(0, 1);
 }
 
-/** Rows of the dense tile that decompress makes: past the limit it works in chunks. */
-function denseRowsOf(rows: number): number {
-  return Math.min(rows, MAX_DENSE_ROWS);
+function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
+  const {rows, shape: [k, n], pattern, epilogue} = problem;
+  if (rows < MIN_GEMM_ROWS) {
+    return [];
+  }
+  return strategiesFor(pattern).flatMap(strategy => TILES[strategy]
+      // A tile twice as tall as x is half wasted.
+      .filter(([tileRows]) => tileRows < 2 * Math.max(rows, 17))
+      .flatMap(tile => steps(strategy, tile, pattern).map(step => gemmConfig(problem, strategy, tile, step)))
+      .filter(config => fits(config, limits))
+      .flatMap(config => {
+        const expand = strategy === 'dense' && !isDense({pattern});
+        const steps = blockCount(config, expand ? k : keptRowCount(k, pattern));
+        const threads = Math.ceil(rows / config.tileRows) * Math.ceil(n / config.tileCols) *
+            gemmGeometry(config).threads;
+        return GEMM_SPLITS
+            .filter(splits => splits === 1 ||
+              (threads * splits <= ENOUGH_THREADS && steps >= MIN_STEPS_PER_SPLIT * splits))
+            .map((wanted): Plan => {
+              const splits = Math.ceil(steps / Math.ceil(steps / wanted));
+              const partial = splits > 1;
+              return {
+                kind: 'gemm', splits, expand, config: {...config, partial, epilogue: partial ? NO_EPILOGUE : epilogue},
+              };
+            });
+      }));
+}
+
+/** A group of columns narrower than a vec4 has no load of its own in packed and window. */
+function strategiesFor({n, m, vectorLength}: NMPattern): GemmStrategy[] {
+  return n === m || vectorLength < 4 ? ['dense'] : ['packed', 'window', 'dense'];
+}
+
+function gemmConfig(
+    problem: MatMulProblem, strategy: GemmStrategy, [tileRows, tileCols, threadRows, threadCols]: Tile,
+    step: Pick<GemmConfig, 'block' | 'buffers'>): GemmConfig {
+  const {pattern} = problem;
+  const expanded = strategy === 'dense' && !isDense({pattern});
+  const config: GemmConfig = {
+    ...compressed(problem), ...(expanded ? {pattern: DENSE_PATTERN, dtype: 'float32' as const} : {}),
+    strategy, tileRows, tileCols, threadRows, threadCols, ...step, unroll: 1, partial: false,
+    xPad: strategy !== 'dense' && pattern.vectorLength < 16 ? 1 : 0, epilogue: problem.epilogue,
+  };
+  const {keptPerBlock} = gemmGeometry(config);
+  const most = MAX_UNROLLED / (threadRows * threadCols);
+  const unroll = keptPerBlock <= most ? keptPerBlock : [16, 8, 4, 2].find(count => keptPerBlock % count === 0) ?? 1;
+  return {...config, unroll};
 }
 
 function fits(config: GemmConfig, limits: ProgramLimits): boolean {
-  const {threads, workgroupBytes} = gemmGeometry(config);
-  return threads <= limits.maxComputeInvocationsPerWorkgroup && workgroupBytes <= limits.maxComputeWorkgroupStorageSize;
+  const {threads, workgroupBytes, turnsAreWhole} = gemmGeometry(config);
+  return turnsAreWhole && threads <= limits.maxComputeInvocationsPerWorkgroup &&
+      workgroupBytes <= limits.maxComputeWorkgroupStorageSize;
 }
 
 /** Words of packed offsets a group takes: a uniform of every program that reads indices. */

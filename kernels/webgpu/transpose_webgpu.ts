@@ -1,32 +1,36 @@
 /**
  * Brings x to k-major: [rows, k] → [k, stride] with rows rounded up to whole tiles, the rest zeros. 2·rows·k·4 bytes of
  * traffic that the GEMM gets back many times over: it then loads vec4s along rows, whatever row of k the index names,
- * and needs no guard for rows. Through a 32 × 33 tile, so that reads and writes are both coalesced.
+ * and needs no guard for rows. Through a tile of 64 × 64 in workgroup memory, so that both reads (along k, whole vec4s
+ * where k allows) and writes (vec4s along rows) are long runs: bound by memory alone.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 
-const TILE = 32;
-const THREAD_ROWS = 8;
+const TILE = 64;
+const THREADS = 256;
 
 export class NMTransposeProgram implements WebGPUProgram {
   readonly outputShape: number[];
   readonly dispatchLayout = {x: [1], y: [0]};
   readonly dispatch: [number, number, number];
-  readonly workgroupSize: [number, number, number] = [TILE, THREAD_ROWS, 1];
+  readonly workgroupSize: [number, number, number] = [THREADS, 1, 1];
   readonly variableNames = ['x'];
-  readonly variableComponents = [1];
-  readonly uniforms = 'rows : i32, depth : i32, stride : i32, depthTiles : i32, tiles : i32';
-  readonly shaderKey = 'nmTranspose';
+  readonly variableComponents: [1 | 4];
+  readonly outputComponent = 4;
+  readonly uniforms = 'rows : i32, depth : i32, stride : i32, depthTiles : i32';
+  readonly shaderKey: string;
   private readonly uniformValues: number[];
 
-  /** @param stride rows rounded up to a multiple of the GEMM's tile. */
+  /** @param stride rows rounded up to a multiple of the GEMM's tile, so of 4. */
   constructor(rows: number, depth: number, stride: number, maxDispatch: number) {
     this.outputShape = [depth, stride];
     const depthTiles = Math.ceil(depth / TILE);
     const tiles = depthTiles * Math.ceil(stride / TILE);
     const across = Math.min(tiles, maxDispatch);
     this.dispatch = [across, Math.ceil(tiles / across), 1];
-    this.uniformValues = [rows, depth, stride, depthTiles, tiles];
+    this.variableComponents = [depth % 4 === 0 ? 4 : 1];
+    this.uniformValues = [rows, depth, stride, depthTiles];
+    this.shaderKey = `nmTranspose_${this.variableComponents[0]}`;
   }
 
   uniformData() {
@@ -34,25 +38,41 @@ export class NMTransposeProgram implements WebGPUProgram {
   }
 
   getUserCode(): string {
+    const [component] = this.variableComponents;
+    const perRow = TILE / component;
+    const rowsATurn = THREADS / perRow;
+    const T = component === 4 ? 'vec4<f32>' : 'f32';
+    const store = component === 4 ?
+      [0, 1, 2, 3].map(i => `corner[lane * 4u + ${i}u][i] = value[${i}];`).join(' ') : 'corner[lane][i] = value;';
+    // Workgroups past the last tile, of a folded dispatch, find no row of the output to write.
     return `
       var<workgroup> corner: array<array<f32, ${TILE + 1}>, ${TILE}>;
 
       fn main() {
-        let tile = i32(workgroupId.x + workgroupId.y * numWorkgroups.x);
-        let rowStart = (tile / uniforms.depthTiles) * ${TILE};
-        let depthStart = (tile % uniforms.depthTiles) * ${TILE};
-        let lane = i32(localId.x);
-        for (var i = i32(localId.y); i < ${TILE}; i += ${THREAD_ROWS}) {
-          var value = 0.0;
-          if (rowStart + i < uniforms.rows && depthStart + lane < uniforms.depth) {
-            value = f32(x[(rowStart + i) * uniforms.depth + depthStart + lane]);
+        let tile = workgroupId.x + workgroupId.y * numWorkgroups.x;
+        let rows = u32(uniforms.rows);
+        let depth = u32(uniforms.depth);
+        let strideVecs = u32(uniforms.stride) / 4u;
+        let rowStart = (tile / u32(uniforms.depthTiles)) * ${TILE}u;
+        let depthStart = (tile % u32(uniforms.depthTiles)) * ${TILE}u;
+        {
+          let lane = localIndex % ${perRow}u;
+          let source = depthStart / ${component}u + lane;
+          for (var i = localIndex / ${perRow}u; i < ${TILE}u; i += ${rowsATurn}u) {
+            var value = ${T}(0.0);
+            if (rowStart + i < rows && source < depth / ${component}u) {
+              value = ${T}(x[(rowStart + i) * (depth / ${component}u) + source]);
+            }
+            ${store}
           }
-          corner[i][lane] = value;
         }
         workgroupBarrier();
-        for (var i = i32(localId.y); i < ${TILE}; i += ${THREAD_ROWS}) {
-          if (tile < uniforms.tiles && depthStart + i < uniforms.depth && rowStart + lane < uniforms.stride) {
-            result[(depthStart + i) * uniforms.stride + rowStart + lane] = corner[lane][i];
+        let lane = localIndex % ${TILE / 4}u;
+        for (var i = localIndex / ${TILE / 4}u; i < ${TILE}u; i += ${(THREADS * 4) / TILE}u) {
+          if (depthStart + i < depth && rowStart / 4u + lane < strideVecs) {
+            let at = lane * 4u;
+            result[(depthStart + i) * strideVecs + rowStart / 4u + lane] =
+                vec4<f32>(corner[i][at], corner[i][at + 1u], corner[i][at + 2u], corner[i][at + 3u]);
           }
         }
       }

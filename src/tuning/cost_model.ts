@@ -12,8 +12,8 @@
  * where there is no GPU. For one plan it never falls where rows, n or k grow.
  */
 import {gemmGeometry} from '../../kernels/webgpu/gemm_config.js';
-import {gemvGeometry} from '../../kernels/webgpu/nm_gemv_webgpu.js';
-import type {MatMulProblem, Plan} from '../../kernels/webgpu/select.js';
+import {gemvGeometry, keptPerSplit} from '../../kernels/webgpu/nm_gemv_webgpu.js';
+import {transposedX, type MatMulProblem, type Plan} from '../../kernels/webgpu/select.js';
 import {partShapes, type StorageDtype} from '../format/nm_sparse_matrix.js';
 import {indexBits} from '../format/pack.js';
 import {keptRowCount, type NMPattern} from '../format/pattern.js';
@@ -167,7 +167,7 @@ function gemmWork(
 }
 
 function gemvWork(
-    {config, splits, keptPerSplit}: Extract<Plan, {kind: 'gemv'}>, {rows, shape, pattern, dtype}: MatMulProblem,
+    {config, splits}: Extract<Plan, {kind: 'gemv'}>, {rows, shape, pattern, dtype}: MatMulProblem,
     profile: DeviceProfile): Work {
   const [k, n] = shape;
   const {tileCols, slices, turnRows} = gemvGeometry(config);
@@ -182,7 +182,8 @@ function gemvWork(
   const groups = Math.max(1, tileCols / pattern.vectorLength);
   const wBytes = matrixBytes(shape, pattern, dtype) * (run + COST.runStart) / run;
   // Turns are taken whole.
-  const kept = Math.ceil(keptPerSplit / turnRows) * turnRows;
+  const perSplit = keptPerSplit(keptRowCount(k, pattern), splits);
+  const kept = Math.ceil(perSplit / turnRows) * turnRows;
   // The sums of a row meet in a tree.
   const treeBytes = config.rows * threads * 16 * 2;
   return {
@@ -192,8 +193,8 @@ function gemvWork(
     registersPerThread: 4 * config.rows + COST.threadRegisters,
     ops: kept * vecCols * opsPerVec4,
     sharedBytes: treeBytes,
-    loadedBytes: keptPerSplit * (run + (groups * indexBits(pattern)) / 8),
-    latencyNs: COST.stepNs * (Math.ceil(keptPerSplit / turnRows) + Math.log2(slices) * Math.ceil(config.rows / 4)),
+    loadedBytes: perSplit * (run + (groups * indexBits(pattern)) / 8),
+    latencyNs: COST.stepNs * (Math.ceil(perSplit / turnRows) + Math.log2(slices) * Math.ceil(config.rows / 4)),
     memoryBytes: wBytes * (inCache(wBytes, profile) ? 1 : rowTiles) + 4 * rows * k + 4 * rows * n * splits,
   };
 }
@@ -202,12 +203,12 @@ function gemvWork(
 function passesOf(plan: Plan, {rows, shape, pattern, dtype}: MatMulProblem, profile: DeviceProfile): Passes {
   const [k, n] = shape;
   const traffic: number[] = [];
-  if (plan.kind === 'gemm') {
-    const {tileRows, strategy} = plan.config;
-    traffic.push(4 * k * (rows + Math.ceil(rows / tileRows) * tileRows));
-    if (strategy === 'dense' && pattern.n < pattern.m) {
-      traffic.push(matrixBytes(shape, pattern, dtype) + 4 * k * n);
-    }
+  const {kMajor, stride} = transposedX(plan, rows);
+  if (kMajor) {
+    traffic.push(4 * k * (rows + stride));
+  }
+  if (plan.kind === 'gemm' && plan.expand) {
+    traffic.push(matrixBytes(shape, pattern, dtype) + 4 * k * n);
   }
   if (plan.splits > 1) {
     traffic.push(4 * rows * n * (plan.splits + 1));
