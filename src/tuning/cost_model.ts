@@ -36,28 +36,28 @@ export interface Prediction {
 /** What the model does not count. Set after measurements on one NVIDIA H200 (docs/benchmarks.md). */
 export const COST = {
   /** Share of the arithmetic peak that an inner loop reaches with no end of threads. */
-  fmaRate: 0.7,
+  fmaRate: 0.76,
   /** With so many threads in flight, in threadsPerCore, a core runs at half its speed: the rest it waits. */
-  computeLatency: 0.25,
-  memoryLatency: 1,
+  computeLatency: 0.052,
+  memoryLatency: 0.31,
   /** Instructions of the inner loop beside its multiply-adds, a thread and kept row: loop and addresses. */
-  loopOps: 2,
+  loopOps: 4.8,
   /** The same for every index it picks a row of x by: from workgroup memory (window), from a word of W's (GEMV). */
-  windowOps: 3,
+  windowOps: 8.2,
   wordOps: 4,
   /** A load of one x in the GEMV, in multiply-adds: caches serve fewer lanes than arithmetic. */
   loadOps: 4,
   /** Unpacking two float16 values. */
   halfOps: 1,
   /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
-  stepNs: 400,
+  stepNs: 357,
   /** Part of the times that are not the largest which shows all the same. */
-  unhidden: 0.1,
+  unhidden: 0.19,
   /** Bytes that starting a run of consecutive ones costs. */
   runStart: 32,
   /** Registers of a core, and those of a thread beside its sums. */
   registers: 65536,
-  threadRegisters: 48,
+  threadRegisters: 20,
   /** Threads a core takes, in threadsPerCore. */
   residentThreads: 4,
   /** Part of the last-level cache that one operand may have to itself. */

@@ -10,8 +10,6 @@ import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 
 interface Internals {
   computePassEncoder: GPUComputePassEncoder | null;
-  /** What commands not yet submitted use; its memory is given to others only after. */
-  commandQueueOwnedIds: {add(dataId: object): void; has(dataId: object): boolean};
 }
 
 interface BufferManagerInternals {
@@ -36,16 +34,16 @@ export function flush(webgpu: WebGPUBackend): void {
 }
 
 /**
- * Records `product(0)` … `product(count-1)`. Each disposes its outputs at once and the next gets their memory, so that
- * products wait for each other, as layers do, and never overlap. Nothing else may use tfjs until the recordings have
- * been run; then {@link flush}.
+ * Records `product(0)` … `product(count-1)`. Memory of disposed outputs is given to others only after a submission, so
+ * each has outputs of its own and the end of one may overlap the start of the next: throughput is measured, not the
+ * GPU's pause between dispatches that depend on each other, which is the same for every kernel and larger than small
+ * ones. Nothing else may use tfjs until the recordings have been run; then {@link flush}.
  */
 export function record(webgpu: WebGPUBackend, product: (i: number) => Tensor, count: number): Recording[] {
   flush(webgpu);
   const internals = webgpu as unknown as Internals;
   const batch = env().get('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE') as number;
   env().set('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE', Infinity);
-  internals.commandQueueOwnedIds = {add() {}, has: () => false};
   try {
     return Array.from({length: count}, (_, i) => {
       const recorder = new Recorder();
