@@ -5,6 +5,7 @@
  *   --json FILE          writes the rows, after each one anew: the process may be killed at any time
  *   --only LIST          points (1x4096x4096) and variants (8:32v32) to keep to, separated by commas
  *   --shard I/N          every N-th point, from the I-th on, I from 0
+ *   --rivals N           measures N other plans beside each one the package chooses: was the choice right?
  *   --limit-seconds N    starts nothing after N seconds
  */
 import {renameSync, writeFileSync} from 'node:fs';
@@ -18,6 +19,7 @@ const {values, positionals} = parseArgs({
     'json': {type: 'string'},
     'only': {type: 'string'},
     'shard': {type: 'string'},
+    'rivals': {type: 'string', default: '0'},
     'limit-seconds': {type: 'string'},
   },
   allowPositionals: true,
@@ -26,13 +28,14 @@ const {values, positionals} = parseArgs({
 function optionsFromArguments(): Options {
   const [, index, count] = (values.shard ?? '0/1').match(/^(\d+)\/(\d+)$/)?.map(Number) ?? [];
   const limitSeconds = Number(values['limit-seconds'] ?? Infinity);
-  if (!(index < count) || !(limitSeconds > 0)) {
-    throw new Error('bench: --shard takes I/N with I < N, --limit-seconds a number above 0.');
+  if (!(index < count) || !(limitSeconds > 0) || !(Number(values.rivals) >= 0)) {
+    throw new Error('bench: --shard takes I/N with I < N, --limit-seconds and --rivals a number.');
   }
   return {
     suites: positionals.length > 0 ? positionals : ['quick'],
     only: values.only?.split(','),
     shard: {index, count},
+    rivals: Number(values.rivals),
     limitSeconds,
   };
 }

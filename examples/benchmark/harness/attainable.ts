@@ -12,6 +12,8 @@ import type {DeviceFigures} from './device.js';
 export interface Limits {
   plan: Plan;
   bound: Prediction['bound'];
+  /** By the profile that the package itself goes by. */
+  predictedMs: number;
   leastMs: number;
 }
 
@@ -21,8 +23,9 @@ export function limitsOf(
   const profile: DeviceProfile = {
     ...chooserOf(webgpu).profile,
     tflops: device.fmaTflops,
-    memoryGBs: Math.max(device.copyGigabytesPerSecond, device.readGigabytesPerSecond),
+    memoryGBs: device.copyGigabytesPerSecond,
   };
   const {bound, ms, efficiency} = predict(plan, problem, profile);
-  return {plan, bound, leastMs: ms * efficiency};
+  const {ms: predictedMs} = predict(plan, problem, chooserOf(webgpu).profile);
+  return {plan, bound, predictedMs, leastMs: ms * efficiency};
 }

@@ -31,7 +31,6 @@ export function plotReport({adapter, device, rows}: Report): Record<string, stri
       ...byPoint(few, ({gigabytesPerSecond}) => gigabytesPerSecond, {
         ...named('bandwidth'), yTitle: 'x, stored W and y, GB/s', scale: 'linear', levels: [
           {text: 'copy', y: device.copyGigabytesPerSecond, color: '#aa0000'},
-          {text: 'read', y: device.readGigabytesPerSecond, color: '#006600'},
         ],
       }),
       ...byGain(of, 'dense', ({overDense}) => overDense, named('over-dense')),

@@ -6,10 +6,13 @@
  */
 import {matMul} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import type {Plan} from '../../../kernels/webgpu/select.js';
 import {parsePattern} from '../../../src/format/pattern.js';
+import {chooserOf} from '../../../src/tuning/choose.js';
+import {compileInParallel} from '../../../src/tuning/compile.js';
 import {planName} from '../../../src/tuning/tuned_plans.js';
 import {limitsOf} from './attainable.js';
-import type {MatrixSpec} from './data.js';
+import {drawMatrix, drawX, type MatrixSpec} from './data.js';
 import type {DeviceFigures} from './device.js';
 import {FULL_EFFORT, LEAST_EFFORT, Stopwatch, type Timing} from './measure.js';
 import {measureProduct, multiplyAsUsersDo, multiplyWith, problemOf, type Multiply} from './product.js';
@@ -40,6 +43,10 @@ export interface Row extends Entry, Timing {
   /** The programs that ran and what bounds them, by the cost model; null for tf.matMul. */
   plan: string | null;
   bound: string | null;
+  predictedMs: number | null;
+  /** Where rivals were measured: the time over that of the best of them and itself, and which that was. */
+  choiceOverBest: number | null;
+  bestPlan: string | null;
   /** Largest error of the sampled outputs. */
   error: number;
 }
@@ -67,6 +74,8 @@ export interface Options {
   only?: string[];
   /** Every count-th point, from the index-th on. */
   shard?: {index: number; count: number};
+  /** How many other plans to measure beside the one the package chooses, the likeliest first. */
+  rivals?: number;
   /** Starts nothing after so many seconds. */
   limitSeconds?: number;
 }
@@ -116,7 +125,7 @@ export async function runBenchmark(webgpu: WebGPUBackend, options: Options, list
         }
         const entry: Entry = {suite: name, ...point, kernel: candidate.label, dtype: candidate.dtype};
         try {
-          const row = await measureRow(stopwatch, entry, candidate, report.device, here);
+          const row = await measureRow(stopwatch, entry, candidate, report.device, here, options.rivals ?? 0);
           here.push(row);
           report.rows.push(row);
           update();
@@ -160,7 +169,7 @@ function chooseSuites({suites, only = [], shard = {index: 0, count: 1}}: Options
 /** @param here the rows of the same point. */
 async function measureRow(
     stopwatch: Stopwatch, entry: Entry, {label, pattern, dtype, plan, isTfjs}: Candidate, device: DeviceFigures,
-    here: Row[]): Promise<Row> {
+    here: Row[], rivals: number): Promise<Row> {
   const {webgpu} = stopwatch;
   const {rows, n, k} = entry;
   const spec: MatrixSpec = {shape: [k, n], pattern, dtype};
@@ -173,6 +182,8 @@ async function measureRow(
     const baseline = kernel === label ? timing : here.find(row => row.kernel === kernel);
     return baseline ? baseline.ms / ms : null;
   };
+  const best = isTfjs || plan || rivals === 0 ? null : await bestRival(stopwatch, rows, spec, limits.plan, rivals);
+  const isBest = best === null || ms <= best.ms;
   return {
     ...entry, ...timing, error,
     denseTflops: (2 * rows * n * k) / ms / 1e9,
@@ -183,7 +194,29 @@ async function measureRow(
     attainable: limits.leastMs / ms,
     plan: isTfjs ? null : planName(limits.plan),
     bound: isTfjs ? null : limits.bound,
+    predictedMs: isTfjs ? null : limits.predictedMs,
+    choiceOverBest: best === null ? null : isBest ? 1 : ms / best.ms,
+    bestPlan: best === null ? null : planName(isBest ? limits.plan : best.plan),
   };
+}
+
+/** The fastest of the plans that the model ranks next. */
+async function bestRival(
+    stopwatch: Stopwatch, rows: number, spec: MatrixSpec, chosen: Plan, count: number):
+    Promise<{plan: Plan; ms: number} | null> {
+  const {webgpu} = stopwatch;
+  const plans = chooserOf(webgpu).ranked(problemOf(rows, spec))
+      .map(({plan}) => plan).filter(plan => planName(plan) !== planName(chosen)).slice(0, count);
+  const [x, matrix] = [drawX(webgpu, rows, spec.shape[0]), drawMatrix(webgpu, spec)];
+  await compileInParallel(webgpu, () => plans.forEach(plan => multiplyWith(webgpu, plan)(x, matrix).dispose()));
+  x.dispose();
+  matrix.dispose();
+  let best: {plan: Plan; ms: number} | null = null;
+  for (const plan of plans) {
+    const {timing: {ms}} = await measureProduct(stopwatch, rows, spec, multiplyWith(webgpu, plan));
+    best = best === null || ms < best.ms ? {plan, ms} : best;
+  }
+  return best;
 }
 
 /** A GPUAdapterInfo has getters only, which JSON does not see. */

@@ -1,6 +1,7 @@
 /**
  * What is measured: points (rows × n × k) and what is tried on each. Names and sizes after docs/benchmarks.md.
  */
+import type {GemmConfig} from '../../../kernels/webgpu/gemm_config.js';
 import type {MatMulProblem, Plan} from '../../../kernels/webgpu/select.js';
 import type {StorageDtype} from '../../../src/format/nm_sparse_matrix.js';
 import {formatPattern, parsePattern, type NMPattern} from '../../../src/format/pattern.js';
@@ -42,6 +43,33 @@ const sparsities = (vectorLength: number) => [16, 12, 8, 4].map(n => `${n}:32v${
 const PAPER_LAYERS = [[2048, 5632], [4096, 11008], [5120, 13824], [6656, 17920], [8192, 22016]].flatMap(
   ([h, f]) => [[h, h], [3 * h, h], [h, f], [f, h]]);
 
+/** The paper's ablation (its figure of step-wise optimisation): each rung adds one idea to the one before. */
+const RUNGS: [name: string, config: Partial<GemmConfig>][] = [
+  ['naive', {strategy: 'window', tileRows: 32, tileCols: 32, threadRows: 4, threadCols: 4}],
+  ['+ blocking', {strategy: 'window', tileRows: 64, tileCols: 128}],
+  ['+ packing', {strategy: 'packed', tileRows: 128, tileCols: 64, block: 8}],
+  ['+ pipeline', {strategy: 'packed', tileRows: 128, tileCols: 64, block: 8, unroll: 8}],
+  ['+ 16×8 a thread', {
+    strategy: 'packed', tileRows: 256, tileCols: 32, threadRows: 16, threadCols: 8, block: 8, unroll: 8,
+  }],
+];
+
+const ladder = (notation: string): Variant[] => RUNGS.map(([name, config]) => {
+  const pattern = parsePattern(notation);
+  return {
+    label: `${notation} ${name}`,
+    pattern,
+    dtype: 'float32',
+    plan: ({epilogue}) => ({
+      kind: 'gemm', splits: 1, expand: false,
+      config: {
+        pattern, dtype: 'float32', alignedCols: true, strategy: 'window', tileRows: 64, tileCols: 64, threadRows: 8,
+        threadCols: 8, block: 1, unroll: 1, xPad: 0, buffers: 1, partial: false, epilogue, ...config,
+      },
+    }),
+  };
+});
+
 const DECODE_PATTERNS = ['16:32v32', '8:32v32', '2:4'];
 
 export const SUITES: Record<string, Suite> = {
@@ -82,6 +110,8 @@ export const SUITES: Record<string, Suite> = {
     points: [256, 512, 1024, 2048, 4096].flatMap(rows => PAPER_LAYERS.map(([n, k]) => ({rows, n, k}))),
     variants: patterns(sparsities(32)),
   },
+  /** What each idea of the paper brings. 128 columns of n at least, and a multiple of 4. */
+  ladder: {points: [square(4096)], variants: ['16:32v32', '8:32v32', '4:32v32'].flatMap(ladder)},
   /** Seconds on a software GPU: short windows, short groups, few rows and many. */
   smoke: {
     points: [{rows: 33, n: 70, k: 100}, {rows: 1, n: 64, k: 128}],

@@ -11,6 +11,9 @@ export interface Mean {
   points: number;
   overMatMul: number | null;
   overDense: number | null;
+  /** Of the time of the plan chosen over the best one's: the mean, and the largest. */
+  choiceOverBest: number | null;
+  worstChoice: number | null;
 }
 
 export function meansOf(rows: Row[]): Mean[] {
@@ -26,6 +29,9 @@ export function meansOf(rows: Row[]): Mean[] {
     points: group.length,
     overMatMul: geometricMean(group.map(({overMatMul}) => overMatMul)),
     overDense: geometricMean(group.map(({overDense}) => overDense)),
+    choiceOverBest: geometricMean(group.map(({choiceOverBest}) => choiceOverBest)),
+    worstChoice: group.reduce<number | null>(
+      (worst, {choiceOverBest: choice}) => choice !== null && choice > (worst ?? 0) ? choice : worst, null),
   }));
 }
 

@@ -23,6 +23,8 @@ export const ROW_COLUMNS: Columns<Row> = [
   ['× tf.matMul', 13, ({overMatMul}) => times(overMatMul)],
   ['× own dense', 13, ({overDense}) => times(overDense)],
   ['bound', 18, ({bound}) => bound ?? '–'],
+  ['predicted', 11, ({predictedMs}) => predictedMs === null ? '–' : duration(predictedMs, 3)],
+  ['choice', 8, ({choiceOverBest}) => times(choiceOverBest)],
   ['attainable', 12, ({attainable}) => `${(100 * attainable).toFixed(0)} %`],
   ['error', 10, ({error}) => error.toExponential(1)],
   ['', 0, ({layer}) => layer ? `  ${layer}` : ''],
@@ -35,6 +37,8 @@ export const MEAN_COLUMNS: Columns<Mean> = [
   ['points', 8, ({points}) => String(points)],
   ['× tf.matMul', 13, ({overMatMul}) => times(overMatMul)],
   ['× own dense', 13, ({overDense}) => times(overDense)],
+  ['choice', 8, ({choiceOverBest}) => times(choiceOverBest)],
+  ['at worst', 10, ({worstChoice}) => times(worstChoice)],
 ];
 
 export function head<T>(columns: Columns<T>): string {
@@ -50,13 +54,23 @@ function pointText({rows, n, k}: Entry): string {
 }
 
 export function deviceText(figures: DeviceFigures): string {
-  const {fmaScalarTflops, fmaVec4Tflops, copyGigabytesPerSecond, readGigabytesPerSecond} = figures;
+  const {fmaScalarTflops, fmaVec4Tflops, copyGigabytesPerSecond} = figures;
   return `FMA ${amount(fmaScalarTflops)} TFLOPS (scalar), ${amount(fmaVec4Tflops)} (vec4); ` +
-    `copy ${amount(copyGigabytesPerSecond)} GB/s, read ${amount(readGigabytesPerSecond)} GB/s`;
+    `copy ${amount(copyGigabytesPerSecond)} GB/s`;
 }
 
 export function failureText({suite, kernel, dtype, why, ...entry}: Failure): string {
   return `FAILED ${suite} ${pointText({suite, kernel, dtype, ...entry})} ${kernel} ${dtype}: ${why}`;
+}
+
+/** How far the cost model's predictions are from what was measured. */
+function modelText(rows: Row[]): string {
+  const errors = rows.filter(({predictedMs}) => predictedMs !== null)
+      .map(({ms, predictedMs}) => Math.abs(Math.log(predictedMs! / ms))).sort((a, b) => a - b);
+  const percent = (share: number) =>
+    `${(100 * Math.expm1(errors[Math.floor(share * (errors.length - 1))])).toFixed(0)} %`;
+  return errors.length === 0 ? 'no predictions' : `the model is off by ${percent(0.5)} (median), ${percent(0.9)} ` +
+    `(9 of 10 within), ${percent(1)} (at most)`;
 }
 
 /** What to look at first once a run is over. */
@@ -67,6 +81,7 @@ export function summaryText({means, rows, failures, total, seconds}: Report): st
     slower.length === 0 ? 'nothing is slower than tf.matMul' : 'slower than tf.matMul:',
     ...slower.map(row => line(ROW_COLUMNS, row)),
     ...failures.map(failureText),
+    modelText(rows),
     `${rows.length} measured, ${failures.length} failed, of ${total}; ${seconds.toFixed(0)} s`,
   ].join('\n');
 }
