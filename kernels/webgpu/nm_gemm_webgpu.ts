@@ -168,7 +168,7 @@ function walk(config: GemmConfig, geometry: GemmGeometry): string {
           ${fetch}
           ${multiply(config, geometry, unroll)}
           ${last}`;
-  const rolled = Math.min(unroll, 4);
+  const rolled = [4, 2].find(count => unroll % count === 0) ?? 1;
   return `
         ${loads.declare}
         ${loads.fetchGuarded}${buffers === 1 ? `

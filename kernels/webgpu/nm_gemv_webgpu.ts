@@ -1,7 +1,7 @@
 /**
  * The GEMV: y = x · W for few rows, where reading W once is all the work there is.
  *
- * A workgroup computes some columns for up to 16 rows. Its 256 threads are vec4 columns × slices of the kept rows: a
+ * A workgroup computes some columns for up to 16 rows. Its threads are vec4 columns × slices of the kept rows: a
  * slice takes some consecutive kept rows a turn, so that one word brings the offsets of four or more, and all of the
  * turn's loads are under way at once. Neighbouring slices read neighbouring rows of W. More columns are longer runs of
  * memory, more slices more rows at once. The sums of the slices meet in a tree in workgroup memory. Where the columns
@@ -26,20 +26,20 @@ export interface GemvConfig extends CompressedConfig {
   vecCols: 4 | 8 | 16 | 32 | 64;
   /** Kept rows a slice takes in one turn. */
   turn: 4 | 8;
+  threads: 256 | 512 | 1024;
   /** Writes partial sums [splits, rows, n] for a second pass, no epilogue. */
   partial: boolean;
   epilogue: EpilogueConfig;
 }
 
-export const GEMV_THREADS = 256;
 /** Offsets that any word holds, so the least to read one for. */
 const OFFSETS_TOGETHER = 4;
-/** Rows whose sums meet in workgroup memory at once: 4 × 256 × 16 bytes are the default limit of 16 KB. */
-const ROWS_AT_ONCE = 4;
+/** vec4s of sums in workgroup memory at once: the default limit of 16 KB. */
+const MAX_SUMS = 1024;
 
 /** What a configuration implies. */
-export function gemvGeometry({vecCols, turn, rows}: Pick<GemvConfig, 'vecCols' | 'turn' | 'rows'>) {
-  const slices = GEMV_THREADS / vecCols;
+export function gemvGeometry({vecCols, turn, rows, threads}: GemvConfig) {
+  const slices = threads / vecCols;
   return {
     slices,
     /** Columns of y a workgroup computes. */
@@ -48,6 +48,8 @@ export function gemvGeometry({vecCols, turn, rows}: Pick<GemvConfig, 'vecCols' |
     turnRows: slices * turn,
     /** Whether x comes transposed, [k][rows rounded up to `rows`]. */
     kMajor: rows >= 4,
+    /** Rows whose sums meet in workgroup memory at once. */
+    rowsAtOnce: Math.min(rows, MAX_SUMS / threads),
   };
 }
 
@@ -60,7 +62,7 @@ export class NMGemvProgram implements WebGPUProgram {
   readonly outputShape: number[];
   readonly dispatchLayout: {x: number[]; y: number[]; z?: number[]};
   readonly dispatch: [number, number, number];
-  readonly workgroupSize: [number, number, number] = [GEMV_THREADS, 1, 1];
+  readonly workgroupSize: [number, number, number];
   readonly variableNames: string[];
   readonly variableComponents: number[];
   readonly outputComponent: 1 | 4;
@@ -74,6 +76,7 @@ export class NMGemvProgram implements WebGPUProgram {
     const {tileCols, kMajor} = gemvGeometry(config);
     this.outputShape = partial ? [splits, rows, cols] : [rows, cols];
     this.dispatchLayout = partial ? {x: [2], y: [1], z: [0]} : {x: [1], y: [0]};
+    this.workgroupSize = [config.threads, 1, 1];
     const colTiles = Math.ceil(cols / tileCols);
     const rowTiles = Math.ceil(rows / config.rows);
     const across = Math.min(rowTiles * colTiles, maxDispatch);
@@ -98,8 +101,8 @@ export class NMGemvProgram implements WebGPUProgram {
   }
 
   getUserCode(): string {
-    const {rows, vecCols, turn, pattern: {vectorLength}, alignedCols, partial, epilogue} = this.config;
-    const {slices, turnRows, kMajor} = gemvGeometry(this.config);
+    const {rows, vecCols, turn, threads, pattern: {vectorLength}, alignedCols, partial, epilogue} = this.config;
+    const {slices, turnRows, kMajor, rowsAtOnce} = gemvGeometry(this.config);
     const rowIds = range(rows);
     // A vec4 of columns meets 4, 2 or 1 groups, so each kept row stands for as many rows of x.
     const groups = range(isDense(this.config) ? 1 : Math.max(1, 4 / vectorLength));
@@ -127,9 +130,7 @@ export class NMGemvProgram implements WebGPUProgram {
             for (var u = ${q * OFFSETS_TOGETHER}u; u < min(${(q + 1) * OFFSETS_TOGETHER}u, end - j); u++) {${product(q)}
             }
             }`).join('');
-    const batches = range(Math.ceil(rows / ROWS_AT_ONCE))
-      .map(b => rowIds.slice(b * ROWS_AT_ONCE, (b + 1) * ROWS_AT_ONCE));
-    const atOnce = Math.min(rows, ROWS_AT_ONCE);
+    const batches = range(rows / rowsAtOnce).map(b => rowIds.slice(b * rowsAtOnce, (b + 1) * rowsAtOnce));
     const finish = (sum: string, col: string) => partial ? sum : `epilogue(${sum}, ${col})`;
     const base = partial ? 'workgroupId.z * u32(uniforms.rows) + row' : 'row';
     const store = alignedCols ? `
@@ -143,7 +144,7 @@ export class NMGemvProgram implements WebGPUProgram {
       ${isDense(this.config) ? '' : indicesSnippet(this.config)}
       ${valuesSnippet(this.config)}
       ${epilogueSnippet(epilogue, this.outputComponent)}
-      var<workgroup> sums: array<vec4<f32>, ${atOnce * GEMV_THREADS}>;
+      var<workgroup> sums: array<vec4<f32>, ${rowsAtOnce * threads}>;
 
       fn main() {
         let tile = workgroupId.x + workgroupId.y * numWorkgroups.x;
@@ -163,12 +164,12 @@ export class NMGemvProgram implements WebGPUProgram {
           } else {${rest}
           }
         }${batches.map(batch => `
-        ${batch.map((r, i) => `sums[${i * GEMV_THREADS}u + localIndex] = sum${r};`).join('\n        ')}
+        ${batch.map((r, i) => `sums[${i * threads}u + localIndex] = sum${r};`).join('\n        ')}
         for (var half = ${slices / 2}u; half > 0u; half /= 2u) {
           workgroupBarrier();
           if (slice < half) {
             for (var r = 0u; r < ${batch.length}u; r++) {
-              sums[r * ${GEMV_THREADS}u + localIndex] += sums[r * ${GEMV_THREADS}u + localIndex + half * ${vecCols}u];
+              sums[r * ${threads}u + localIndex] += sums[r * ${threads}u + localIndex + half * ${vecCols}u];
             }
           }
         }
@@ -176,7 +177,7 @@ export class NMGemvProgram implements WebGPUProgram {
         if (slice < ${batch.length}u) {
           let row = rowStart + ${batch[0]}u + slice;
           if (row < u32(uniforms.rows)) {
-            let sum = sums[slice * ${GEMV_THREADS}u + localIndex % ${vecCols}u];${store}
+            let sum = sums[slice * ${threads}u + localIndex % ${vecCols}u];${store}
           }
         }${batch !== batches[batches.length - 1] ? `
         workgroupBarrier();` : ''}`).join('')}

@@ -16,7 +16,7 @@ import {keptRowCount, type NMPattern} from '../../src/format/pattern.js';
 import {isDense, type CompressedConfig} from './compressed_wgsl.js';
 import {NO_EPILOGUE, type EpilogueConfig} from './epilogue.js';
 import {blockCount, gemmGeometry, paddedRows, type GemmConfig, type GemmStrategy} from './gemm_config.js';
-import {GEMV_THREADS, gemvGeometry, keptPerSplit, type GemvConfig} from './nm_gemv_webgpu.js';
+import {gemvGeometry, keptPerSplit, type GemvConfig} from './nm_gemv_webgpu.js';
 
 /** What of GPUSupportedLimits bounds the choice. */
 export interface ProgramLimits {
@@ -81,7 +81,9 @@ function steps(strategy: GemmStrategy, [, , threadRows, threadCols]: Tile, {n, m
     case 'packed': return large ? [{block: 8, buffers: 1}, {block: 4, buffers: 1}] :
       [{block: 8, buffers: 1}, {block: 16, buffers: 1}, {block: 4, buffers: 1}];
     // Whole windows: about 32 rows of x, and at least 4 kept rows.
-    default: return [{block: Math.max(1, Math.floor(32 / m), Math.min(Math.ceil(4 / n), 64 / m)), buffers: 1}];
+    default: return [
+      {block: Math.max(1, Math.floor(32 / m), Math.min(Math.ceil(4 / n), Math.floor(64 / m))), buffers: 1},
+    ];
   }
 }
 
@@ -90,7 +92,7 @@ function steps(strategy: GemmStrategy, [, , threadRows, threadCols]: Tile, {n, m
  * that measured better on large products.
  */
 export function candidatePlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
-  const plans = [...gemmPlans(problem, limits), ...gemvPlans(problem)];
+  const plans = [...gemmPlans(problem, limits), ...gemvPlans(problem, limits)];
   const bindable = plans.filter(plan => largestBinding(plan, problem) <= limits.maxStorageBufferBindingSize);
   // Where nothing can be bound, the kernel says what is too large.
   return bindable.length > 0 ? bindable : plans.slice(-1);
@@ -115,22 +117,28 @@ function compressed({shape: [, n], pattern, dtype}: MatMulProblem): CompressedCo
   return {pattern: isDense({pattern}) ? DENSE_PATTERN : pattern, dtype, alignedCols: n % 4 === 0};
 }
 
-function gemvPlans(problem: MatMulProblem): Plan[] {
+/** Columns and threads of a workgroup. More threads than 256, where the device has them, save splits and their pass. */
+const GEMV_SHAPES: [GemvConfig['vecCols'], GemvConfig['threads']][] =
+    [[16, 256], [8, 256], [32, 256], [4, 256], [8, 1024], [16, 1024], [8, 512], [4, 512]];
+
+function gemvPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
   const {rows, shape: [k, n], pattern, epilogue} = problem;
   const keptRows = keptRowCount(k, pattern);
   const rowsAtOnce = ([1, 2, 4, 8, 16] as const).find(size => size >= rows) ?? 16;
   const plans: Plan[] = [];
-  for (const vecCols of [16, 8, 32, 4] as const) {
-    // A float16 vec4 is half as long a run.
+  for (const [vecCols, threads] of GEMV_SHAPES) {
+    if (threads > Math.max(256, limits.maxComputeInvocationsPerWorkgroup)) {
+      continue;
+    }
     for (const turn of rowsAtOnce <= 2 ? [8, 4] as const : [4] as const) {
       const config: GemvConfig =
-          {...compressed(problem), rows: rowsAtOnce, vecCols, turn, partial: false, epilogue};
+          {...compressed(problem), rows: rowsAtOnce, vecCols, turn, threads, partial: false, epilogue};
       const {tileCols, turnRows} = gemvGeometry(config);
-      const threads = Math.ceil(n / tileCols) * Math.ceil(rows / rowsAtOnce) * GEMV_THREADS;
+      const inAll = Math.ceil(n / tileCols) * Math.ceil(rows / rowsAtOnce) * threads;
       for (const wanted of GEMV_SPLITS) {
         const splits = Math.ceil(keptRows / keptPerSplit(keptRows, wanted));
         if (splits !== wanted ||
-            (splits > 1 && (threads * splits > ENOUGH_THREADS * 2 ||
+            (splits > 1 && (threads > 256 || inAll * splits > ENOUGH_THREADS * 2 ||
               keptPerSplit(keptRows, splits) < MIN_TURNS_PER_SPLIT * turnRows))) {
           continue;
         }

@@ -36,32 +36,37 @@ export interface Prediction {
 /** What the model does not count. Set after measurements on one NVIDIA H200 (docs/benchmarks.md). */
 export const COST = {
   /** Share of the arithmetic peak that an inner loop reaches with no end of threads. */
-  fmaRate: 0.76,
+  fmaRate: 0.86,
   /** With so many threads in flight, in threadsPerCore, a core runs at half its speed: the rest it waits. */
-  computeLatency: 0.052,
-  memoryLatency: 0.31,
+  computeLatency: 0.032,
+  memoryLatency: 0.64,
+  /** The same for a GEMV, whose every byte comes from memory. */
+  streamLatency: 0.19,
+  /** What a pass costs that waits for the one before, in launches. */
+  passLaunch: 0.45,
   /** Instructions of the inner loop beside its multiply-adds, a thread and kept row: loop and addresses. */
-  loopOps: 4.8,
+  loopOps: 1.9,
   /** The same for every index it picks a row of x by: from workgroup memory (window), from a word of W's (GEMV). */
-  windowOps: 8.2,
-  wordOps: 4,
+  windowOps: 13,
+  wordOps: 0.1,
   /** A load of one x in the GEMV, in multiply-adds: caches serve fewer lanes than arithmetic. */
-  loadOps: 4,
+  loadOps: 4.7,
   /** Unpacking two float16 values. */
-  halfOps: 1,
+  halfOps: 0.02,
   /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
-  stepNs: 357,
+  stepNs: 660,
   /** Part of the times that are not the largest which shows all the same. */
-  unhidden: 0.19,
+  unhidden: 0.21,
   /** Bytes that starting a run of consecutive ones costs. */
-  runStart: 32,
-  /** Registers of a core, and those of a thread beside its sums. */
+  runStart: 4.5,
+  /** Registers of a core; of a thread, those for each sum (what it is made of waits in others), and the rest. */
   registers: 65536,
-  threadRegisters: 20,
+  sumRegisters: 1.13,
+  threadRegisters: 22,
   /** Threads a core takes, in threadsPerCore. */
   residentThreads: 4,
   /** Part of the last-level cache that one operand may have to itself. */
-  cacheShare: 0.5,
+  cacheShare: 0.05,
 };
 
 /** What the main program of a plan comes to. */
@@ -93,16 +98,18 @@ export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfi
   // A core's workgroups share it; those that don't fit in at once follow.
   const onBusiest = Math.ceil(work.workgroups / cores);
   const resident = Math.min(onBusiest, residentWorkgroups(work, profile));
-  const busy = (latency: number) =>
-    (resident * work.threads) / (resident * work.threads + latency * threadsPerCore);
-  const seconds = (amount: number, rate: number) => (onBusiest * amount * cores) / rate;
-  const arithmetic = 1e3 * seconds(work.ops, (tflops / 2) * 1e12 * COST.fmaRate) / busy(COST.computeLatency);
-  const compute = Math.max(arithmetic, 1e-6 * Math.ceil(onBusiest / resident) * work.latencyNs);
-  const workgroupMemory =
-      1e3 * seconds(work.sharedBytes, workgroupMemoryGBs * 1e9) / busy(COST.computeLatency);
-  const loads = 1e3 * seconds(work.loadedBytes, cacheGBs * 1e9) / busy(COST.memoryLatency);
-  const memory = Math.max(loads, work.memoryBytes / memoryGBs / 1e6);
-  const launch = ((1 + passes.count) * profile.launchUs) / 1e3;
+  const waves = Math.ceil(onBusiest / resident);
+  // Every wave of workgroups fills and drains the core once, however few the last one has.
+  const seconds = (amount: number, rate: number, latency: number) =>
+    ((onBusiest + (waves * latency * threadsPerCore) / work.threads) * amount * cores) / rate;
+  const arithmetic = 1e3 * seconds(work.ops, (tflops / 2) * 1e12 * COST.fmaRate, COST.computeLatency);
+  const compute = Math.max(arithmetic, 1e-6 * waves * work.latencyNs);
+  const workgroupMemory = 1e3 * seconds(work.sharedBytes, workgroupMemoryGBs * 1e9, COST.computeLatency);
+  const loads = 1e3 * seconds(work.loadedBytes, cacheGBs * 1e9, COST.memoryLatency);
+  const inFlight = resident * work.threads;
+  const streamed = plan.kind === 'gemv' ? inFlight / (inFlight + COST.streamLatency * threadsPerCore) : 1;
+  const memory = Math.max(loads, work.memoryBytes / memoryGBs / streamed / 1e6);
+  const launch = ((1 + COST.passLaunch * passes.count) * profile.launchUs) / 1e3;
   const longest = Math.max(compute, memory, workgroupMemory);
   const ms = longest + COST.unhidden * (compute + memory + workgroupMemory - longest) + passes.ms + launch;
   const terms = {compute, memory: memory + passes.ms, 'workgroup memory': workgroupMemory, launch};
@@ -148,7 +155,7 @@ function gemmWork(
     workgroups: rowTiles * colTiles * splits,
     threads,
     workgroupBytes,
-    registersPerThread: threadRows * threadCols + COST.threadRegisters,
+    registersPerThread: COST.sumRegisters * threadRows * threadCols + COST.threadRegisters,
     ops: keptRows * (threads * opsPerRow + (dtype === 'float16' ? COST.halfOps * (tileCols / 2) : 0)),
     sharedBytes: 4 * keptRows * (threads * (xReads + threadCols + picks) + tileCols) +
       4 * stepsPerSplit * xRows * tileRows,
@@ -170,9 +177,8 @@ function gemvWork(
     {config, splits}: Extract<Plan, {kind: 'gemv'}>, {rows, shape, pattern, dtype}: MatMulProblem,
     profile: DeviceProfile): Work {
   const [k, n] = shape;
-  const {tileCols, slices, turnRows} = gemvGeometry(config);
-  const vecCols = tileCols / 4;
-  const threads = slices * vecCols;
+  const {tileCols, slices, turnRows, rowsAtOnce} = gemvGeometry(config);
+  const {vecCols, threads} = config;
   // Of a vec4 of columns: how many rows of x it meets for each kept row.
   const distinct = Math.max(1, 4 / pattern.vectorLength);
   const opsPerVec4 = config.rows * (4 + distinct * COST.loadOps) + COST.loopOps + distinct * COST.wordOps +
@@ -189,12 +195,12 @@ function gemvWork(
   return {
     workgroups: rowTiles * Math.ceil(n / tileCols) * splits,
     threads,
-    workgroupBytes: Math.min(4, config.rows) * threads * 16,
-    registersPerThread: 4 * config.rows + COST.threadRegisters,
+    workgroupBytes: rowsAtOnce * threads * 16,
+    registersPerThread: COST.sumRegisters * 4 * config.rows + COST.threadRegisters,
     ops: kept * vecCols * opsPerVec4,
     sharedBytes: treeBytes,
     loadedBytes: perSplit * (run + (groups * indexBits(pattern)) / 8),
-    latencyNs: COST.stepNs * (Math.ceil(perSplit / turnRows) + Math.log2(slices) * Math.ceil(config.rows / 4)),
+    latencyNs: COST.stepNs * (Math.ceil(perSplit / turnRows) + Math.log2(slices) * (config.rows / rowsAtOnce)),
     memoryBytes: wBytes * (inCache(wBytes, profile) ? 1 : rowTiles) + 4 * rows * k + 4 * rows * n * splits,
   };
 }
