@@ -36,37 +36,33 @@ export interface Prediction {
 /** What the model does not count. Set after measurements on one NVIDIA H200 (docs/benchmarks.md). */
 export const COST = {
   /** Share of the arithmetic peak that an inner loop reaches with no end of threads. */
-  fmaRate: 0.86,
-  /** With so many threads in flight, in threadsPerCore, a core runs at half its speed: the rest it waits. */
-  computeLatency: 0.032,
-  memoryLatency: 0.64,
+  fmaRate: 0.89,
+  /** Threads, in threadsPerCore, whose loads a core could serve while a wave of workgroups waits for its first. */
+  memoryLatency: 1.02,
   /** The same for a GEMV, whose every byte comes from memory. */
-  streamLatency: 0.19,
+  streamLatency: 0.28,
   /** What a pass costs that waits for the one before, in launches. */
-  passLaunch: 0.45,
+  passLaunch: 0.63,
   /** Instructions of the inner loop beside its multiply-adds, a thread and kept row: loop and addresses. */
-  loopOps: 1.9,
-  /** The same for every index it picks a row of x by: from workgroup memory (window), from a word of W's (GEMV). */
+  loopOps: 0.3,
+  /** The same for every index that window picks a row of x by, from workgroup memory. */
   windowOps: 13,
-  wordOps: 0.1,
   /** A load of one x in the GEMV, in multiply-adds: caches serve fewer lanes than arithmetic. */
-  loadOps: 4.7,
-  /** Unpacking two float16 values. */
-  halfOps: 0.02,
+  loadOps: 4.9,
   /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
-  stepNs: 660,
+  stepNs: 565,
   /** Part of the times that are not the largest which shows all the same. */
-  unhidden: 0.21,
+  unhidden: 0.18,
   /** Bytes that starting a run of consecutive ones costs. */
-  runStart: 4.5,
+  runStart: 5.5,
   /** Registers of a core; of a thread, those for each sum (what it is made of waits in others), and the rest. */
   registers: 65536,
-  sumRegisters: 1.13,
+  sumRegisters: 1.67,
   threadRegisters: 22,
   /** Threads a core takes, in threadsPerCore. */
   residentThreads: 4,
   /** Part of the last-level cache that one operand may have to itself. */
-  cacheShare: 0.05,
+  cacheShare: 0.015,
 };
 
 /** What the main program of a plan comes to. */
@@ -99,13 +95,13 @@ export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfi
   const onBusiest = Math.ceil(work.workgroups / cores);
   const resident = Math.min(onBusiest, residentWorkgroups(work, profile));
   const waves = Math.ceil(onBusiest / resident);
-  // Every wave of workgroups fills and drains the core once, however few the last one has.
-  const seconds = (amount: number, rate: number, latency: number) =>
-    ((onBusiest + (waves * latency * threadsPerCore) / work.threads) * amount * cores) / rate;
-  const arithmetic = 1e3 * seconds(work.ops, (tflops / 2) * 1e12 * COST.fmaRate, COST.computeLatency);
+  const seconds = (amount: number, rate: number, workgroups: number) => (workgroups * amount * cores) / rate;
+  const arithmetic = 1e3 * seconds(work.ops, (tflops / 2) * 1e12 * COST.fmaRate, onBusiest);
   const compute = Math.max(arithmetic, 1e-6 * waves * work.latencyNs);
-  const workgroupMemory = 1e3 * seconds(work.sharedBytes, workgroupMemoryGBs * 1e9, COST.computeLatency);
-  const loads = 1e3 * seconds(work.loadedBytes, cacheGBs * 1e9, COST.memoryLatency);
+  const workgroupMemory = 1e3 * seconds(work.sharedBytes, workgroupMemoryGBs * 1e9, onBusiest);
+  // Every wave of workgroups waits for its first loads, however few the last one has.
+  const filling = (waves * COST.memoryLatency * threadsPerCore) / work.threads;
+  const loads = 1e3 * seconds(work.loadedBytes, cacheGBs * 1e9, onBusiest + filling);
   const inFlight = resident * work.threads;
   const streamed = plan.kind === 'gemv' ? inFlight / (inFlight + COST.streamLatency * threadsPerCore) : 1;
   const memory = Math.max(loads, work.memoryBytes / memoryGBs / streamed / 1e6);
@@ -156,7 +152,7 @@ function gemmWork(
     threads,
     workgroupBytes,
     registersPerThread: COST.sumRegisters * threadRows * threadCols + COST.threadRegisters,
-    ops: keptRows * (threads * opsPerRow + (dtype === 'float16' ? COST.halfOps * (tileCols / 2) : 0)),
+    ops: keptRows * threads * opsPerRow,
     sharedBytes: 4 * keptRows * (threads * (xReads + threadCols + picks) + tileCols) +
       4 * stepsPerSplit * xRows * tileRows,
     loadedBytes: stepsPerSplit * (loadedX + loadedW) + 4 * tileRows * tileCols,
@@ -181,8 +177,7 @@ function gemvWork(
   const {vecCols, threads} = config;
   // Of a vec4 of columns: how many rows of x it meets for each kept row.
   const distinct = Math.max(1, 4 / pattern.vectorLength);
-  const opsPerVec4 = config.rows * (4 + distinct * COST.loadOps) + COST.loopOps + distinct * COST.wordOps +
-      (dtype === 'float16' ? 2 * COST.halfOps : 0);
+  const opsPerVec4 = config.rows * (4 + distinct * COST.loadOps) + COST.loopOps;
   const rowTiles = Math.ceil(rows / config.rows);
   const run = valueBytes(dtype) * tileCols;
   const groups = Math.max(1, tileCols / pattern.vectorLength);
