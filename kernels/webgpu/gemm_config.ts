@@ -35,6 +35,11 @@ export interface GemmConfig extends CompressedConfig {
    * step is enough.
    */
   buffers: 1 | 2;
+  /**
+   * Parts of a workgroup's threads that take turns at the steps, each with tiles and sums of its own, which meet at the
+   * end: keeps cores busy where there are few tiles, without the second pass of split-k.
+   */
+  slices: 1 | 2 | 4 | 8;
   /** Writes partial sums [splits, rows, n] for a second pass, no epilogue. */
   partial: boolean;
   epilogue: EpilogueConfig;
@@ -47,6 +52,8 @@ const SUBGROUP_ROWS = 8;
 /** Everything a configuration implies. */
 export interface GemmGeometry {
   threads: number;
+  /** Of one slice. */
+  sliceThreads: number;
   /** Threads along columns and rows of the tile, and the patch of them that a subgroup covers. */
   threadsX: number;
   threadsY: number;
@@ -68,18 +75,20 @@ export interface GemmGeometry {
 }
 
 export function gemmGeometry(config: GemmConfig): GemmGeometry {
-  const {strategy, tileRows, tileCols, threadRows, threadCols, block, xPad, buffers, pattern} = config;
+  const {strategy, tileRows, tileCols, threadRows, threadCols, block, xPad, buffers, slices, pattern} = config;
   const threadsX = tileCols / threadCols;
   const threadsY = tileRows / threadRows;
-  const threads = threadsX * threadsY;
+  const sliceThreads = threadsX * threadsY;
   const groupsInTile = strategy === 'dense' ? 1 : Math.max(1, tileCols / pattern.vectorLength);
   const keptPerBlock = strategy === 'window' ? block * pattern.n : block;
   const xRows = strategy === 'dense' ? block : strategy === 'packed' ? groupsInTile * block : block * pattern.m;
-  const indexWords = strategy === 'window' ? Math.ceil((groupsInTile * keptPerBlock) / threads) * threads : 0;
-  const xRowsATurn = threads / (tileRows / 4);
+  const indexWords = strategy === 'window' ? Math.ceil((groupsInTile * keptPerBlock) / sliceThreads) * sliceThreads : 0;
+  const xRowsATurn = sliceThreads / (tileRows / 4);
+  const tileBytes = 4 * (xRows * (tileRows + 4 * xPad) + keptPerBlock * tileCols + indexWords);
   const patchY = Math.min(SUBGROUP_ROWS, threadsY);
   return {
-    threads,
+    threads: sliceThreads * slices,
+    sliceThreads,
     threadsX,
     threadsY,
     patchX: Math.min(SUBGROUP_SIZE / patchY, threadsX),
@@ -90,8 +99,13 @@ export function gemmGeometry(config: GemmConfig): GemmGeometry {
     xRows,
     indexWords,
     turnsAreWhole: strategy !== 'packed' || block % xRowsATurn === 0 || xRowsATurn % block === 0,
-    workgroupBytes: buffers * 4 * (xRows * (tileRows + 4 * xPad) + keptPerBlock * tileCols + indexWords),
+    workgroupBytes: slices * buffers * tileBytes + (slices > 1 ? 4 * tileRows * tileCols : 0),
   };
+}
+
+/** Steps that each slice of a split takes; past the last kept row they add nothing. */
+export function stepsPerSlice(config: GemmConfig, keptRows: number, splits: number): number {
+  return Math.ceil(blockCount(config, keptRows) / (splits * config.slices));
 }
 
 /** How many steps cover `keptRows` kept rows of W. */

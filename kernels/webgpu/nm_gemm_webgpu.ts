@@ -8,7 +8,8 @@
  *     for each step:  barrier · registers → workgroup memory · barrier · load the next step · multiply this one
  *
  * so the memory latency of the next step hides behind the arithmetic of this one (the paper's pipeline, with registers
- * as the second buffer: WebGPU's default 16 KB of workgroup memory is too small for two).
+ * as the second buffer: WebGPU's default 16 KB of workgroup memory is too small for two). With several slices the
+ * threads of a workgroup take turns at the steps of one tile, and add their sums at the end.
  *
  * x comes transposed, [k][rows rounded up to tiles] (transpose_webgpu.ts): then a kept row is one contiguous run,
  * every load is a vec4 along rows, and no load needs a guard. Threads of a subgroup sit 4 × 8, so that it covers few
@@ -22,7 +23,7 @@
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indicesSnippet, valuesComponents, valuesSnippet} from './compressed_wgsl.js';
 import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms} from './epilogue.js';
-import {blockCount, gemmGeometry, paddedRows, type GemmConfig, type GemmGeometry} from './gemm_config.js';
+import {gemmGeometry, paddedRows, stepsPerSlice, type GemmConfig, type GemmGeometry} from './gemm_config.js';
 import {range} from './range.js';
 
 /** What is multiplied: x [rows, depth] by W [depth, cols], of which keptRows rows are stored. */
@@ -65,13 +66,14 @@ export class NMGemmProgram implements WebGPUProgram {
       4, valuesComponents(config), ...indexInput.map(() => 1), ...epilogueComponents(epilogue, this.outputComponent),
     ];
     this.uniforms = 'rows : i32, cols : i32, depth : i32, keptRows : i32, wordsPerGroup : i32, xStride : i32, ' +
-        'colTiles : i32, stepsPerSplit : i32, fullSteps : i32' + epilogueUniforms(epilogue);
-    const stepsPerSplit = Math.ceil(blockCount(config, keptRows) / splits);
+        'colTiles : i32, steps : i32, fullSteps : i32' + epilogueUniforms(epilogue);
+    const steps = stepsPerSlice(config, keptRows, splits);
     // Of every split: WGSL lets no barrier depend on which of them a workgroup has.
-    const fullSteps = Math.floor(keptRows / this.geometry.keptPerBlock) - (splits - 1) * stepsPerSplit;
+    const before = (splits - 1) * steps * config.slices;
+    const fullSteps = Math.floor((Math.floor(keptRows / this.geometry.keptPerBlock) - before) / config.slices);
     this.uniformValues = [
-      rows, cols, depth, keptRows, wordsPerGroup, paddedRows(config, rows) / 4, colTiles, stepsPerSplit,
-      Math.max(0, Math.min(stepsPerSplit, fullSteps)),
+      rows, cols, depth, keptRows, wordsPerGroup, paddedRows(config, rows) / 4, colTiles, steps,
+      Math.max(0, Math.min(steps, fullSteps)),
     ];
     this.shaderKey = `nmGemm_${JSON.stringify(config)}`;
   }
@@ -82,8 +84,8 @@ export class NMGemmProgram implements WebGPUProgram {
 
   getUserCode(): string {
     const {config, geometry} = this;
-    const {strategy, tileRows, tileCols, threadRows, threadCols, xPad, buffers} = config;
-    const {threadsY, span, groupsInTile, keptPerBlock, xRows, indexWords} = geometry;
+    const {strategy, tileRows, tileCols, threadRows, threadCols, xPad, buffers, slices} = config;
+    const {sliceThreads, threadsY, span, groupsInTile, keptPerBlock, xRows, indexWords} = geometry;
     // Arrays within arrays, not one flat one: an index that a thread keeps is clamped to its bound once (WGSL demands
     // the clamp), and those written as constants never.
     return `
@@ -96,9 +98,11 @@ export class NMGemmProgram implements WebGPUProgram {
       }
       alias XGroup = array<XRow, ${xRows / (strategy === 'packed' ? groupsInTile : 1)}>;
       alias WRow = array<array<array<vec4<f32>, ${span / threadCols}>, ${threadCols / 4}>, ${tileCols / span}>;
-      var<workgroup> xTile: array<array<XGroup, ${strategy === 'packed' ? groupsInTile : 1}>, ${buffers}>;
-      var<workgroup> wTile: array<array<WRow, ${keptPerBlock}>, ${buffers}>;
-      ${indexWords ? `var<workgroup> rowInTile: array<array<u32, ${indexWords}>, ${buffers}>;` : ''}
+      alias XTile = array<array<XGroup, ${strategy === 'packed' ? groupsInTile : 1}>, ${buffers}>;
+      var<workgroup> xTile: array<XTile, ${slices}>;
+      var<workgroup> wTile: array<array<array<WRow, ${keptPerBlock}>, ${buffers}>, ${slices}>;
+      ${indexWords ? `var<workgroup> rowInTile: array<array<array<u32, ${indexWords}>, ${buffers}>, ${slices}>;` : ''}
+      ${slices > 1 ? `var<workgroup> sumsOfSlice: array<vec4<f32>, ${(tileRows * tileCols) / 4}>;` : ''}
 
       fn main() {
         let tile = workgroupId.x + workgroupId.y * numWorkgroups.x;
@@ -110,12 +114,16 @@ export class NMGemmProgram implements WebGPUProgram {
         let xStart = rowTile * ${tileRows / 4}u;
         let wStart = colTile * ${tileCols / 4}u;
         let firstGroup = colTile * ${tileCols}u / ${config.pattern.vectorLength}u;
-        let steps = u32(uniforms.stepsPerSplit);
-        var step = workgroupId.z * steps;
+        let steps = u32(uniforms.steps);
+        ${slices > 1 ? `let slice = localIndex / ${sliceThreads}u;` : 'const slice = 0u;'}
+        let thread = ${slices > 1 ? `localIndex % ${sliceThreads}u` : 'localIndex'};
+        var step = workgroupId.z * steps * ${slices}u + slice;
         ${threadPlace(config, geometry)}
         ${declareSums(config)}
         ${walk(config, geometry)}
-        ${store(config, geometry)}
+        ${slices > 1 ? addSlices(config, geometry) : ''}
+        ${slices > 1 ? 'if (slice == 0u) {' : '{'}${store(config, geometry)}
+        }
       }
     `;
   }
@@ -130,8 +138,8 @@ function threadPlace({threadCols}: GemmConfig, {threadsX, patchX, patchY, span}:
   const patchesX = threadsX / patchX;
   const lanesPerSpan = span / threadCols;
   return `
-        let lane = localIndex % ${patchX * patchY}u;
-        let patchId = localIndex / ${patchX * patchY}u;
+        let lane = thread % ${patchX * patchY}u;
+        let patchId = thread / ${patchX * patchY}u;
         let laneX = (lane & 1u) | ((lane / ${2 * patchY}u) << 1u);
         let laneY = (lane / 2u) % ${patchY}u;
         let threadX = (patchId % ${patchesX}u) * ${patchX}u + laneX;
@@ -153,18 +161,18 @@ function declareSums({threadRows, threadCols}: GemmConfig): string {
  * With one buffer a step is stored between two barriers; with two, while the step before may still be read.
  */
 function walk(config: GemmConfig, geometry: GemmGeometry): string {
-  const {buffers, unroll} = config;
+  const {buffers, unroll, slices} = config;
   const loads = loadsOf(config, geometry);
   const turn = (fetch: string, unroll: number, last: string) => buffers === 1 ? `
           workgroupBarrier();
           ${loads.commit('buffer')}
           workgroupBarrier();
-          step++;
+          step += ${slices}u;
           ${fetch}
           ${multiply(config, geometry, unroll)}` : `
           workgroupBarrier();
           let buffer = s & 1u;
-          step++;
+          step += ${slices}u;
           ${fetch}
           ${multiply(config, geometry, unroll)}
           ${last}`;
@@ -209,8 +217,8 @@ interface Loads {
  * distance. All that does not change from step to step is computed before the first.
  */
 function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
-  const {strategy, tileRows, tileCols, threadCols, pattern: {n, m}, block} = config;
-  const {threads, threadsY, xRows, keptPerBlock, indexWords, span} = geometry;
+  const {strategy, tileRows, tileCols, threadCols, pattern: {n, m}, block, slices} = config;
+  const {sliceThreads: threads, threadsY, xRows, keptPerBlock, indexWords, span} = geometry;
   const xVecs = tileRows / 4;
   const wVecs = tileCols / 4;
   const xRowsATurn = threads / xVecs;
@@ -220,10 +228,10 @@ function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
   const within = (row: string, turn: number, perTurn: number, count: number, code: string) =>
     (turn + 1) * perTurn <= count ? code : `if (${row} + ${turn * perTurn}u < ${count}u) {${code}}`;
   const declare = [
-    `let xLane = localIndex % ${xVecs}u;`,
-    `let xRow = localIndex / ${xVecs}u;`,
-    `let wLane = localIndex % ${wVecs}u;`,
-    `let wRow = localIndex / ${wVecs}u;`,
+    `let xLane = thread % ${xVecs}u;`,
+    `let xRow = thread / ${xVecs}u;`,
+    `let wLane = thread % ${wVecs}u;`,
+    `let wRow = thread / ${wVecs}u;`,
     `let xFrom = xStart + xLane;`,
   ];
 
@@ -245,7 +253,7 @@ function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
       inside = `firstKept + kept${turn} < keptRows`;
       at = `[group${turn}][kept${turn}]`;
       readAhead = `
-              word${turn} = offsetWord(firstGroup + group${turn}, firstKept + ${block}u + kept${turn});`;
+              word${turn} = offsetWord(firstGroup + group${turn}, firstKept + ${slices * block}u + kept${turn});`;
     }
     const load = `x[(${row}) * xStride + xFrom]`;
     return {
@@ -253,7 +261,7 @@ function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
       fetch: (to, guarded) => within('xRow', turn, xRowsATurn, xRows, `
                 ${to} = ${guarded ? `select(vec4<f32>(0.0), ${load}, ${inside})` : load};`),
       commit: (from, buffer) => within('xRow', turn, xRowsATurn, xRows, `
-            xTile[${buffer}]${at}.at[xLane / ${threadsY}u][xLane % ${threadsY}u] = ${from};`),
+            xTile[slice][${buffer}]${at}.at[xLane / ${threadsY}u][xLane % ${threadsY}u] = ${from};`),
       readAhead,
     };
   });
@@ -267,12 +275,12 @@ function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
       fetch: (to, guarded) => within('wRow', turn, wRowsATurn, keptPerBlock, `
                 ${to} = ${guarded ? `select(vec4<f32>(0.0), ${load}, firstKept + ${row} < keptRows)` : load};`),
       commit: (from, buffer) => within('wRow', turn, wRowsATurn, keptPerBlock, `
-            wTile[${buffer}]${at} = ${from};`),
+            wTile[slice][${buffer}]${at} = ${from};`),
     };
   });
 
   const indices = range(indexWords / threads).map((turn): LoadItem => {
-    const item = `(localIndex + ${turn * threads}u)`;
+    const item = `(thread + ${turn * threads}u)`;
     const kept = `${item} % ${keptPerBlock}u`;
     return {
       type: 'u32',
@@ -280,7 +288,7 @@ function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
       fetch: to => `
                 ${to} = rowOf(${kept}, windowOffset(firstGroup + ${item} / ${keptPerBlock}u, firstKept + ${kept}));`,
       commit: (from, buffer) => `
-            rowInTile[${buffer}][${item}] = ${from};`,
+            rowInTile[slice][${buffer}][${item}] = ${from};`,
     };
   });
 
@@ -325,18 +333,20 @@ function multiply(config: GemmConfig, geometry: GemmGeometry, unroll: number): s
       `spanId * ${span / pattern.vectorLength}u + ${Math.floor((c * 4) / pattern.vectorLength)}u`;
   const xRow = (c: number, u: number) => {
     switch (strategy) {
-      case 'packed': return `xTile[buffer][${group(c)}][kk + ${u}u]`;
-      case 'window': return `xTile[buffer][0][row${c}_${u}]`;
-      default: return `xTile[buffer][0][kk + ${u}u]`;
+      case 'packed': return `xTile[slice][buffer][${group(c)}][kk + ${u}u]`;
+      case 'window': return `xTile[slice][buffer][0][row${c}_${u}]`;
+      default: return `xTile[slice][buffer][0][kk + ${u}u]`;
     }
   };
   // Indices of the whole turn first: the reads of x that follow then wait for them once.
+  const rowAt = (c: number, u: number) =>
+    `rowInTile[slice][buffer][(${group(c)}) * ${keptPerBlock}u + kk + ${u}u]`;
   const rows = strategy !== 'window' ? '' : turns.map(u => reads.map(c => `
-            let row${c}_${u} = rowInTile[buffer][(${group(c)}) * ${keptPerBlock}u + kk + ${u}u];`).join('')).join('');
+            let row${c}_${u} = ${rowAt(c, u)};`).join('')).join('');
   const body = (u: number) => `
             {${reads.map(c => range(threadRows / 4).map(r => `
             let x${c}_${r} = ${xRow(c, u)}.at[${r}][threadY];`).join('')).join('')}${chunks.map(c => `
-            let w${c} = wTile[buffer][kk + ${u}u][spanId][${c}][spanLane];`).join('')}${
+            let w${c} = wTile[slice][buffer][kk + ${u}u][spanId][${c}][spanLane];`).join('')}${
     range(threadRows).map(r => chunks.map(c => `
             sum${r}_${c} += x${oneGroup ? 0 : c}_${r >> 2}[${r & 3}] * w${c};`).join('')).join('')}
             }`;
@@ -346,6 +356,23 @@ function multiply(config: GemmConfig, geometry: GemmGeometry, unroll: number): s
           }` : `
           for (var kk = 0u; kk < ${keptPerBlock}u; kk += ${unroll}u) {${turn}
           }`;
+}
+
+/** Brings the sums of all slices to the first. */
+function addSlices({threadRows, threadCols, slices}: GemmConfig, {sliceThreads}: GemmGeometry): string {
+  const sums = range(threadRows).flatMap(r => range(threadCols / 4).map(c => `sum${r}_${c}`));
+  const place = (i: number) => `sumsOfSlice[${i * sliceThreads}u + thread]`;
+  return `
+        for (var other = 1u; other < ${slices}u; other++) {
+          workgroupBarrier();
+          if (slice == other) {${sums.map((sum, i) => `
+            ${place(i)} = ${sum};`).join('')}
+          }
+          workgroupBarrier();
+          if (slice == 0u) {${sums.map((sum, i) => `
+            ${sum} += ${place(i)};`).join('')}
+          }
+        }`;
 }
 
 /** Writes a thread's sums: through the epilogue, or raw to its split's plane. */

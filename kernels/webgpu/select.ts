@@ -15,13 +15,16 @@ import {indexWordsPerGroup} from '../../src/format/pack.js';
 import {keptRowCount, type NMPattern} from '../../src/format/pattern.js';
 import {isDense, type CompressedConfig} from './compressed_wgsl.js';
 import {NO_EPILOGUE, type EpilogueConfig} from './epilogue.js';
-import {blockCount, gemmGeometry, paddedRows, type GemmConfig, type GemmStrategy} from './gemm_config.js';
+import {
+  blockCount, gemmGeometry, paddedRows, stepsPerSlice, type GemmConfig, type GemmStrategy,
+} from './gemm_config.js';
 import {gemvGeometry, keptPerSplit, type GemvConfig} from './nm_gemv_webgpu.js';
 
 /** What of GPUSupportedLimits bounds the choice. */
 export interface ProgramLimits {
   maxComputeWorkgroupStorageSize: number;
   maxComputeInvocationsPerWorkgroup: number;
+  maxComputeWorkgroupSizeX: number;
   maxStorageBufferBindingSize: number;
 }
 
@@ -52,6 +55,9 @@ const MIN_GEMM_ROWS = 5;
 /** Threads that keep any GPU busy: kept rows are split over workgroups up to there. */
 const ENOUGH_THREADS = 2 ** 18;
 const GEMM_SPLITS = [1, 2, 4, 8, 16];
+const GEMM_SLICES = [1, 2, 4, 8] as const;
+/** Threads of a workgroup that slices may fill up to. */
+const MAX_SLICED_THREADS = 256;
 const GEMV_SPLITS = [1, 2, 4, 8, 16];
 /** Steps or turns below which a split spends its time starting and ending. */
 const MIN_STEPS_PER_SPLIT = 4;
@@ -78,8 +84,7 @@ function steps(strategy: GemmStrategy, [, , threadRows, threadCols]: Tile, {n, m
   switch (strategy) {
     case 'dense': return large ? [{block: 8, buffers: 2}, {block: 8, buffers: 1}] :
       [{block: 16, buffers: 1}, {block: 8, buffers: 1}];
-    case 'packed': return large ? [{block: 8, buffers: 1}, {block: 4, buffers: 1}] :
-      [{block: 8, buffers: 1}, {block: 16, buffers: 1}, {block: 4, buffers: 1}];
+    case 'packed': return large ? [{block: 8, buffers: 1}] : [{block: 8, buffers: 1}, {block: 16, buffers: 1}];
     // Whole windows: about 32 rows of x, and at least 4 kept rows.
     default: return [
       {block: Math.max(1, Math.floor(32 / m), Math.min(Math.ceil(4 / n), Math.floor(64 / m))), buffers: 1},
@@ -127,7 +132,7 @@ function gemvPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
   const rowsAtOnce = ([1, 2, 4, 8, 16] as const).find(size => size >= rows) ?? 16;
   const plans: Plan[] = [];
   for (const [vecCols, threads] of GEMV_SHAPES) {
-    if (threads > Math.max(256, limits.maxComputeInvocationsPerWorkgroup)) {
+    if (threads > Math.max(256, mostThreads(limits))) {
       continue;
     }
     for (const turn of rowsAtOnce <= 2 ? [8, 4] as const : [4] as const) {
@@ -158,18 +163,22 @@ function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
   return strategiesFor(pattern).flatMap(strategy => TILES[strategy]
       // A tile twice as tall as x is half wasted.
       .filter(([tileRows]) => tileRows < 2 * Math.max(rows, 17))
-      .flatMap(tile => steps(strategy, tile, pattern).map(step => gemmConfig(problem, strategy, tile, step)))
+      .flatMap(tile => steps(strategy, tile, pattern).flatMap(step =>
+        GEMM_SLICES.map(slices => gemmConfig(problem, strategy, tile, {...step, slices}))))
       .filter(config => fits(config, limits))
       .flatMap(config => {
         const expand = strategy === 'dense' && !isDense({pattern});
-        const steps = blockCount(config, expand ? k : keptRowCount(k, pattern));
+        const keptRows = expand ? k : keptRowCount(k, pattern);
+        const steps = blockCount(config, keptRows);
         const threads = Math.ceil(rows / config.tileRows) * Math.ceil(n / config.tileCols) *
             gemmGeometry(config).threads;
+        const {slices} = config;
         return GEMM_SPLITS
-            .filter(splits => splits === 1 ||
-              (threads * splits <= ENOUGH_THREADS && steps >= MIN_STEPS_PER_SPLIT * splits))
+            .filter(splits => splits * slices === 1 ||
+              (threads * splits <= ENOUGH_THREADS && steps >= MIN_STEPS_PER_SPLIT * splits * slices))
             .map((wanted): Plan => {
-              const splits = Math.ceil(steps / Math.ceil(steps / wanted));
+              // As few as take all steps, so that none of them is empty.
+              const splits = Math.ceil(steps / (slices * stepsPerSlice(config, keptRows, wanted)));
               const partial = splits > 1;
               return {
                 kind: 'gemm', splits, expand, config: {...config, partial, epilogue: partial ? NO_EPILOGUE : epilogue},
@@ -185,7 +194,7 @@ function strategiesFor({n, m, vectorLength}: NMPattern): GemmStrategy[] {
 
 function gemmConfig(
     problem: MatMulProblem, strategy: GemmStrategy, [tileRows, tileCols, threadRows, threadCols]: Tile,
-    step: Pick<GemmConfig, 'block' | 'buffers'>): GemmConfig {
+    step: Pick<GemmConfig, 'block' | 'buffers' | 'slices'>): GemmConfig {
   const {pattern} = problem;
   const expanded = strategy === 'dense' && !isDense({pattern});
   const config: GemmConfig = {
@@ -199,10 +208,14 @@ function gemmConfig(
   return {...config, unroll};
 }
 
+function mostThreads({maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX}: ProgramLimits): number {
+  return Math.min(maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX);
+}
+
 function fits(config: GemmConfig, limits: ProgramLimits): boolean {
   const {threads, workgroupBytes, turnsAreWhole} = gemmGeometry(config);
-  return turnsAreWhole && threads <= limits.maxComputeInvocationsPerWorkgroup &&
-      workgroupBytes <= limits.maxComputeWorkgroupStorageSize;
+  return turnsAreWhole && (config.slices === 1 || threads <= MAX_SLICED_THREADS) &&
+      threads <= mostThreads(limits) && workgroupBytes <= limits.maxComputeWorkgroupStorageSize;
 }
 
 /** Words of packed offsets a group takes: a uniform of every program that reads indices. */

@@ -11,7 +11,7 @@
  * Only the order of the predictions matters, for it chooses the program. Pure arithmetic: it runs, and can be tested,
  * where there is no GPU. For one plan it never falls where rows, n or k grow.
  */
-import {gemmGeometry} from '../../kernels/webgpu/gemm_config.js';
+import {gemmGeometry, stepsPerSlice} from '../../kernels/webgpu/gemm_config.js';
 import {gemvGeometry, keptPerSplit} from '../../kernels/webgpu/nm_gemv_webgpu.js';
 import {transposedX, type MatMulProblem, type Plan} from '../../kernels/webgpu/select.js';
 import {partShapes, type StorageDtype} from '../format/nm_sparse_matrix.js';
@@ -134,13 +134,14 @@ function gemmWork(
   const [k, n] = shape;
   // Where W is expanded first, the configuration is that of a dense product.
   const {strategy, tileRows, tileCols, threadRows, threadCols, pattern, dtype} = config;
-  const {threads, workgroupBytes, keptPerBlock, xRows, groupsInTile} = gemmGeometry(config);
+  const {threads, sliceThreads, workgroupBytes, keptPerBlock, xRows, groupsInTile} = gemmGeometry(config);
   const picks = strategy === 'window' ? Math.max(1, threadCols / pattern.vectorLength) : 0;
   // Columns of one thread in several groups meet several rows of x.
   const xReads = threadRows * (groupsInTile > 1 ? Math.max(1, threadCols / pattern.vectorLength) : 1);
   const opsPerRow = threadRows * threadCols + COST.loopOps + COST.windowOps * picks;
-  // Steps are taken whole, and each split as many.
-  const stepsPerSplit = Math.ceil(Math.ceil(keptRowCount(k, pattern) / keptPerBlock) / splits);
+  // Steps are taken whole, and by each slice of each split as many.
+  const stepsInTurn = stepsPerSlice(config, keptRowCount(k, pattern), splits);
+  const stepsPerSplit = stepsInTurn * config.slices;
   const keptRows = stepsPerSplit * keptPerBlock;
   const loadedX = 4 * xRows * tileRows;
   const indexBytes = strategy === 'dense' ? 0 : (groupsInTile * indexBits(pattern)) / 8;
@@ -152,11 +153,12 @@ function gemmWork(
     threads,
     workgroupBytes,
     registersPerThread: COST.sumRegisters * threadRows * threadCols + COST.threadRegisters,
-    ops: keptRows * threads * opsPerRow,
-    sharedBytes: 4 * keptRows * (threads * (xReads + threadCols + picks) + tileCols) +
+    ops: keptRows * sliceThreads * opsPerRow,
+    sharedBytes: 4 * keptRows * (sliceThreads * (xReads + threadCols + picks) + tileCols) +
       4 * stepsPerSplit * xRows * tileRows,
     loadedBytes: stepsPerSplit * (loadedX + loadedW) + 4 * tileRows * tileCols,
-    latencyNs: (stepsPerSplit + 1) * COST.stepNs,
+    // Each slice but the first takes about a step to hand over its sums.
+    latencyNs: (stepsInTurn + config.slices) * COST.stepNs,
     memoryBytes: 0,
   };
   // Workgroups go along the columns first: those that run at once share rows of tiles, and what does not stay in the

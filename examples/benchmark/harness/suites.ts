@@ -64,7 +64,7 @@ const ladder = (notation: string): Variant[] => RUNGS.map(([name, config]) => {
       kind: 'gemm', splits: 1, expand: false,
       config: {
         pattern, dtype: 'float32', alignedCols: true, strategy: 'window', tileRows: 64, tileCols: 64, threadRows: 8,
-        threadCols: 8, block: 1, unroll: 1, xPad: 0, buffers: 1, partial: false, epilogue, ...config,
+        threadCols: 8, block: 1, unroll: 1, xPad: 0, buffers: 1, slices: 1, partial: false, epilogue, ...config,
       },
     }),
   };
