@@ -1,13 +1,13 @@
 /** Choosing a plan: predicted, tuned, remembered. On plain data: no GPU is asked anything. */
 import {expect} from 'chai';
 import {NO_EPILOGUE} from '../../kernels/webgpu/epilogue.js';
-import type {MatMulProblem} from '../../kernels/webgpu/select.js';
+import {candidatePlans, type MatMulProblem} from '../../kernels/webgpu/select.js';
 import {parsePattern} from '../../src/format/pattern.js';
-import {candidatePlans} from '../../src/tuning/candidates.js';
 import {PlanChooser} from '../../src/tuning/choose.js';
 import {predict} from '../../src/tuning/cost_model.js';
 import {profileOf} from '../../src/tuning/device_profile.js';
 import {planName, productKey} from '../../src/tuning/tuned_plans.js';
+import {kindOf} from '../support/products.js';
 import {DEFAULT_LIMITS} from '../support/reference.js';
 
 const NAMES = {vendor: 'nvidia', architecture: 'ampere', device: '', description: ''};
@@ -53,14 +53,38 @@ describe('the choice of a plan', () => {
     expect(plans.size).to.equal(1 + others.length);
   });
 
+  it('suits the size: few rows, small outputs, large ones', () => {
+    for (const names of [NAMES, {...NAMES, architecture: 'hopper'}, {...NAMES, vendor: 'apple', architecture: ''}]) {
+      const one = new PlanChooser(DEFAULT_LIMITS, names);
+      const area = (rows: number, n: number) => {
+        const {kind, config} = one.choose({...problem(rows, '32:32v32'), shape: [1024, n]});
+        return kind === 'gemm' ? config.tileRows * config.tileCols : 0;
+      };
+      expect(one.choose(problem(1)).kind).to.equal('gemv');
+      expect(one.choose(problem(4096)).kind).to.equal('gemm');
+      expect(area(4096, 4096)).to.be.at.least(4096);
+      expect(area(100, 100)).to.be.above(0).and.at.most(area(4096, 4096) / 2);
+    }
+  });
+
+  it('goes by the pattern: what keeps little is not expanded, what has narrow groups is', () => {
+    const kind = (pattern: string) => kindOf(chooser().choose({...problem(4096, pattern), shape: [4096, 4096]}));
+    expect(kind('4:32v32')).to.be.oneOf(['packed', 'window']);
+    expect(kind('1:8v4')).to.be.oneOf(['packed', 'window']);
+    expect(kind('31:32v4')).to.equal('expand');
+    expect(kind('2:4')).to.equal('expand');
+    expect(kind('4:4v4')).to.equal('dense');
+  });
+
   it('does not grow without bound', () => {
     const one = chooser();
-    const first = one.choose(problem(1));
+    const small = (rows: number): MatMulProblem => ({...problem(rows), shape: [8, 8]});
+    const first = one.choose(small(1));
     for (let rows = 2; rows < 5000; ++rows) {
-      one.choose(problem(rows));
+      one.choose(small(rows));
     }
-    expect(one.choose(problem(1))).to.deep.equal(first);
-    expect(one.choose(problem(1))).to.not.equal(first); // thrown out meanwhile, and made again
+    expect(one.choose(small(1))).to.deep.equal(first);
+    expect(one.choose(small(1))).to.not.equal(first); // thrown out meanwhile, and made again
   });
 
   it('is the tuned plan once that is known, also where the product was seen before', () => {
