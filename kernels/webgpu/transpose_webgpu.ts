@@ -1,12 +1,13 @@
 /**
  * Brings x to k-major: [rows, k] → [k, stride] with rows rounded up to whole tiles, the rest zeros. 2·rows·k·4 bytes of
  * traffic that the GEMM gets back many times over: it then loads vec4s along rows, whatever row of k the index names,
- * and needs no guard for rows. Through a tile of 64 × 64 in workgroup memory, so that both reads (along k, whole vec4s
- * where k allows) and writes (vec4s along rows) are long runs: bound by memory alone.
+ * and needs no guard for rows. Through a tile of 64 rows × 32 in workgroup memory, so that both reads (along k, whole
+ * vec4s where k allows) and writes (vec4s along rows) are runs of 128 bytes and more: bound by memory alone.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 
-const TILE = 64;
+const TILE_ROWS = 64;
+const TILE_DEPTH = 32;
 const THREADS = 256;
 
 export class NMTransposeProgram implements WebGPUProgram {
@@ -24,8 +25,8 @@ export class NMTransposeProgram implements WebGPUProgram {
   /** @param stride rows rounded up to a multiple of the GEMM's tile, so of 4. */
   constructor(rows: number, depth: number, stride: number, maxDispatch: number) {
     this.outputShape = [depth, stride];
-    const depthTiles = Math.ceil(depth / TILE);
-    const tiles = depthTiles * Math.ceil(stride / TILE);
+    const depthTiles = Math.ceil(depth / TILE_DEPTH);
+    const tiles = depthTiles * Math.ceil(stride / TILE_ROWS);
     const across = Math.min(tiles, maxDispatch);
     this.dispatch = [across, Math.ceil(tiles / across), 1];
     this.variableComponents = [depth % 4 === 0 ? 4 : 1];
@@ -39,26 +40,26 @@ export class NMTransposeProgram implements WebGPUProgram {
 
   getUserCode(): string {
     const [component] = this.variableComponents;
-    const perRow = TILE / component;
+    const perRow = TILE_DEPTH / component;
     const rowsATurn = THREADS / perRow;
     const T = component === 4 ? 'vec4<f32>' : 'f32';
     const store = component === 4 ?
       [0, 1, 2, 3].map(i => `corner[lane * 4u + ${i}u][i] = value[${i}];`).join(' ') : 'corner[lane][i] = value;';
     // Workgroups past the last tile, of a folded dispatch, find no row of the output to write.
     return `
-      var<workgroup> corner: array<array<f32, ${TILE + 1}>, ${TILE}>;
+      var<workgroup> corner: array<array<f32, ${TILE_ROWS + 1}>, ${TILE_DEPTH}>;
 
       fn main() {
         let tile = workgroupId.x + workgroupId.y * numWorkgroups.x;
         let rows = u32(uniforms.rows);
         let depth = u32(uniforms.depth);
         let strideVecs = u32(uniforms.stride) / 4u;
-        let rowStart = (tile / u32(uniforms.depthTiles)) * ${TILE}u;
-        let depthStart = (tile % u32(uniforms.depthTiles)) * ${TILE}u;
+        let rowStart = (tile / u32(uniforms.depthTiles)) * ${TILE_ROWS}u;
+        let depthStart = (tile % u32(uniforms.depthTiles)) * ${TILE_DEPTH}u;
         {
           let lane = localIndex % ${perRow}u;
           let source = depthStart / ${component}u + lane;
-          for (var i = localIndex / ${perRow}u; i < ${TILE}u; i += ${rowsATurn}u) {
+          for (var i = localIndex / ${perRow}u; i < ${TILE_ROWS}u; i += ${rowsATurn}u) {
             var value = ${T}(0.0);
             if (rowStart + i < rows && source < depth / ${component}u) {
               value = ${T}(x[(rowStart + i) * (depth / ${component}u) + source]);
@@ -67,8 +68,8 @@ export class NMTransposeProgram implements WebGPUProgram {
           }
         }
         workgroupBarrier();
-        let lane = localIndex % ${TILE / 4}u;
-        for (var i = localIndex / ${TILE / 4}u; i < ${TILE}u; i += ${(THREADS * 4) / TILE}u) {
+        let lane = localIndex % ${TILE_ROWS / 4}u;
+        for (var i = localIndex / ${TILE_ROWS / 4}u; i < ${TILE_DEPTH}u; i += ${(THREADS * 4) / TILE_ROWS}u) {
           if (depthStart + i < depth && rowStart / 4u + lane < strideVecs) {
             let at = lane * 4u;
             result[(depthStart + i) * strideVecs + rowStart / 4u + lane] =
