@@ -1,18 +1,26 @@
 /**
- * Which plan is best, and does the cost model know? Runs every plan that the kernels offer for a product, each checked
- * and timed like the benchmark, beside its predicted time. For people who work on the kernels; users call tune().
+ * Which plan is best, and does the cost model know? Races the plans that the kernels offer for each product, beside
+ * their predicted times. For people who work on the kernels and the model; users call tune().
  *
  *   node examples/benchmark/bundle.mjs build/sweep.mjs examples/benchmark/sweep.ts
- *   node build/sweep.mjs ROWS,N,K,PATTERN[,float16] …
+ *   node build/sweep.mjs [--most N] [--json FILE] ROWS,N,K,PATTERN[,float16] …
+ *
+ *   --most N         of the plans, those that the model ranks first
+ *   --json FILE      appends a line of JSON for each plan: {problem, plan, ms}
  */
+import {appendFileSync} from 'node:fs';
+import {parseArgs} from 'node:util';
 import type {Plan} from '../../kernels/webgpu/select.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {chooserOf} from '../../src/tuning/choose.js';
 import {setUpDawn} from './dawn.js';
 import type {MatrixSpec} from './harness/data.js';
 import {FULL_EFFORT, Stopwatch} from './harness/measure.js';
-import {measureProduct, multiplyWith, problemOf} from './harness/product.js';
-import {freeUnusedBuffers} from './harness/recording.js';
+import {problemOf, racePlans} from './harness/product.js';
+
+const {values: options, positionals} = parseArgs({
+  options: {most: {type: 'string', default: 'Infinity'}, json: {type: 'string'}}, allowPositionals: true,
+});
 
 /** What tells a plan from the others of the same product. */
 function describe({config, ...plan}: Plan): string {
@@ -22,25 +30,24 @@ function describe({config, ...plan}: Plan): string {
 
 const webgpu = await setUpDawn();
 const stopwatch = await Stopwatch.create(webgpu, FULL_EFFORT);
-for (const text of process.argv.slice(2)) {
+for (const text of positionals) {
   const [rows, n, k, pattern, dtype = 'float32'] = text.split(',');
   const spec: MatrixSpec = {
     shape: [Number(k), Number(n)], pattern: parsePattern(pattern), dtype: dtype as MatrixSpec['dtype'],
   };
-  const results: {ms: number; said: string}[] = [];
-  for (const {plan, prediction} of chooserOf(webgpu).ranked(problemOf(Number(rows), spec))) {
-    try {
-      const {timing: {ms}} = await measureProduct(stopwatch, Number(rows), spec, multiplyWith(webgpu, plan));
-      results.push({ms, said: `${prediction.ms.toFixed(4)} predicted, ${prediction.bound}; ${describe(plan)}`});
-    } catch (error) {
-      console.log(`FAILED ${describe(plan)}: ${(error as Error).message}`);
-    }
-  }
-  freeUnusedBuffers(webgpu);
-  console.log(`\n${rows}×${n}×${k} ${pattern} ${dtype}: ${results.length} plans`);
-  for (const {ms, said} of results.sort((a, b) => a.ms - b.ms)) {
+  const problem = problemOf(Number(rows), spec);
+  const ranked = chooserOf(webgpu).ranked(problem).slice(0, Number(options.most));
+  const times = await racePlans(stopwatch, Number(rows), spec, ranked.map(({plan}) => plan));
+  const results = ranked.map(({plan, prediction}, i) => ({plan, prediction, ms: times[i]}));
+  console.log(`\n${rows}×${n}×${k} ${pattern} ${dtype}: ${results.length} plans; the model's choice takes ` +
+    `${(times[0] / Math.min(...times)).toFixed(2)} × the best one's time`);
+  for (const {plan, prediction, ms} of results.sort((a, b) => a.ms - b.ms)) {
     const tflops = (2 * Number(rows) * Number(n) * Number(k)) / ms / 1e9;
-    console.log(`${ms.toFixed(4).padStart(10)} ms ${tflops.toFixed(1).padStart(7)} TFLOPS  ${said}`);
+    console.log(`${ms.toFixed(4).padStart(10)} ms ${tflops.toFixed(1).padStart(7)} TFLOPS ` +
+      `${prediction.ms.toFixed(4).padStart(10)} predicted, ${prediction.bound}; ${describe(plan)}`);
+    if (options.json) {
+      appendFileSync(options.json, `${JSON.stringify({problem, plan, ms})}\n`);
+    }
   }
 }
 process.exit(0);

@@ -12,11 +12,13 @@ const EDGE_EVERY = 8;
 /** Any stream of its own. */
 const PLACES = 3 * 2 ** 30;
 
-/** Outputs of a product, with their places. */
-export interface Samples {
-  rows: Int32Array;
-  cols: Int32Array;
-  values: Float32Array;
+/** What sampled outputs should be. */
+export interface Reference {
+  /** Their places in y, flat. */
+  positions: Int32Array;
+  /** Sums in float64, and the sums of the magnitudes added. */
+  sums: Float64Array;
+  magnitudes: Float64Array;
 }
 
 /** tf.gather would do, were its int32 positions not rounded above 2^24: `positions[i]` as it stands is exact. */
@@ -39,39 +41,36 @@ class GatherProgram implements WebGPUProgram {
   }
 }
 
-/** Reads outputs of y [rows, n]: the corners, some of the last row and of the last column, the rest anywhere. */
-export async function sampleOutputs(backend: WebGPUBackend, y: Tensor): Promise<Samples> {
-  const [rowCount, colCount] = y.shape;
-  const rows = Int32Array.from({length: SAMPLES}, (_, i) =>
-    i < 4 ? (i >> 1) * (rowCount - 1) : i % EDGE_EVERY === 0 ? rowCount - 1 : hash(2 * i, PLACES) % rowCount);
-  const cols = Int32Array.from({length: SAMPLES}, (_, i) =>
-    i < 4 ? (i & 1) * (colCount - 1) : i % EDGE_EVERY === 1 ? colCount - 1 : hash(2 * i + 1, PLACES) % colCount);
-  const positions = tensor1d(rows.map((row, i) => row * colCount + cols[i]), 'int32');
+/** Of y = x · W with `rowCount` rows: the corners, some of the last row and of the last column, the rest anywhere. */
+export function referenceOf(rowCount: number, matrix: MatrixSpec): Reference {
+  const [k, colCount] = matrix.shape;
+  const reference = {
+    positions: new Int32Array(SAMPLES), sums: new Float64Array(SAMPLES), magnitudes: new Float64Array(SAMPLES),
+  };
+  for (let i = 0; i < SAMPLES; ++i) {
+    const row =
+      i < 4 ? (i >> 1) * (rowCount - 1) : i % EDGE_EVERY === 0 ? rowCount - 1 : hash(2 * i, PLACES) % rowCount;
+    const col =
+      i < 4 ? (i & 1) * (colCount - 1) : i % EDGE_EVERY === 1 ? colCount - 1 : hash(2 * i + 1, PLACES) % colCount;
+    reference.positions[i] = row * colCount + col;
+    visitColumn(matrix, col, (depth, value) => {
+      const product = xAt(row * k + depth) * value;
+      reference.sums[i] += product;
+      reference.magnitudes[i] += Math.abs(product);
+    });
+  }
+  return reference;
+}
+
+/** The largest error of the sampled outputs, relative to the magnitudes added: float32 rounding is some 1e-7. */
+export async function largestError(backend: WebGPUBackend, y: Tensor, reference: Reference): Promise<number> {
+  const positions = tensor1d(reference.positions, 'int32');
   const gathered = engine().makeTensorFromTensorInfo(
     backend.runWebGPUProgram(new GatherProgram(), [y, positions], 'float32'));
   const values = await gathered.data() as Float32Array;
   dispose([positions, gathered]);
-  return {rows, cols, values};
-}
-
-/**
- * @param matrix the W that x was multiplied with.
- * @returns the largest error, relative to the sum of the magnitudes added: float32 rounding is some 1e-7.
- */
-export function largestError({rows, cols, values}: Samples, matrix: MatrixSpec): number {
-  const [k] = matrix.shape;
-  let worst = 0;
-  for (let i = 0; i < SAMPLES; ++i) {
-    const rowStart = rows[i] * k;
-    let sum = 0;
-    let magnitude = 0;
-    visitColumn(matrix, cols[i], (row, value) => {
-      const product = xAt(rowStart + row) * value;
-      sum += product;
-      magnitude += Math.abs(product);
-    });
-    const error = Math.abs(values[i] - sum) / magnitude;
-    worst = Number.isNaN(error) ? Infinity : Math.max(worst, error);
-  }
-  return worst;
+  return values.reduce((worst, value, i) => {
+    const error = Math.abs(value - reference.sums[i]) / reference.magnitudes[i];
+    return Number.isNaN(error) ? Infinity : Math.max(worst, error);
+  }, 0);
 }

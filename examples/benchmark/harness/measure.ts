@@ -42,12 +42,18 @@ const PAUSE_MS = 50;
 const ROUNDS = 5;
 /** Of a long product; less only where {@link Effort.longestRoundMs} would be exceeded. */
 const MIN_RUNS = 3;
+/** Of a race: rounds are shorter by this factor, and so many. */
+const RACE_SHARE = 5;
+const RACE_TURNS = 4;
 /** Encoding has its price still. */
 const MAX_DISPATCHES = 4000;
 /** Systems take a GPU that is silent for two seconds to have hung. */
 const MAX_SUBMISSION_MS = 1000;
 /** Runs are multiplied by this until a trial takes a tenth of a round. */
 const TRIAL_FACTOR = 32;
+
+/** Runs a product for the i-th set of inputs. */
+export type Product = (i: number) => Tensor;
 
 /** Milliseconds of one product: median, least and most of the rounds. */
 export interface Timing {
@@ -86,11 +92,11 @@ export class Stopwatch {
   }
 
   /**
-   * @param product runs it for the i-th set of inputs. It must have run before, so that it is compiled.
+   * @param product must have run before, so that it is compiled.
    * @param sets how many sets of inputs there are: several, where the cache could hold one.
    */
-  async measure(product: (i: number) => Tensor, sets: number): Promise<Timing> {
-    const recordings = record(this.webgpu, product, sets);
+  async measure(product: Product, sets: number): Promise<Timing> {
+    const [recordings] = record(this.webgpu, [product], sets);
     const {roundMs, longestRoundMs} = this.effort;
     const most = Math.max(1, Math.floor(MAX_DISPATCHES / recordings[0].length));
     let runs = 1;
@@ -113,6 +119,36 @@ export class Stopwatch {
       throw new Error(`measure: the GPU's clock gave ${msMin} ms; its timestamps cannot be used.`);
     }
     return {ms: times[Math.floor(ROUNDS / 2)], msMin, msMax};
+  }
+
+  /**
+   * Compares products: rounds of a few milliseconds, in turn, and the least of each.
+   * @returns milliseconds of each.
+   */
+  async race(products: Product[], sets: number): Promise<number[]> {
+    const racers = record(this.webgpu, products, sets).map(recordings => ({recordings, next: 0, runs: 1}));
+    const passes = racers.map(racer => (pass: GPUComputePassEncoder) => {
+      for (let i = 0; i < racer.runs; ++i) {
+        replay(pass, racer.recordings[racer.next++ % racer.recordings.length]);
+      }
+    });
+    const turn = async () => {
+      const warmUpMs = this.warmUpMs();
+      const times = await timePasses(this.webgpu.device, pass => this.heater.encode(pass, warmUpMs), passes);
+      this.warmUntil = performance.now();
+      return times.map((time, i) => time / racers[i].runs);
+    };
+    await turn();
+    (await turn()).forEach((ms, i) => {
+      const most = Math.max(1, Math.floor(MAX_DISPATCHES / racers[i].recordings[0].length / racers.length));
+      racers[i].runs = Math.max(1, Math.min(most, Math.ceil(this.effort.roundMs / RACE_SHARE / ms)));
+    });
+    const turns: number[][] = [];
+    for (let i = 0; i < RACE_TURNS; ++i) {
+      turns.push(await turn());
+    }
+    flush(this.webgpu);
+    return racers.map((_, i) => Math.min(...turns.map(times => times[i])));
   }
 
   /** Milliseconds of one product, by round. */

@@ -34,23 +34,22 @@ export function flush(webgpu: WebGPUBackend): void {
 }
 
 /**
- * Records `product(0)` … `product(count-1)`. Memory of disposed outputs is given to others only after a submission, so
- * each has outputs of its own and the end of one may overlap the start of the next: throughput is measured, not the
- * GPU's pause between dispatches that depend on each other, which is the same for every kernel and larger than small
- * ones. Nothing else may use tfjs until the recordings have been run; then {@link flush}.
+ * Records `product(0)` … `product(count-1)` of each product. Memory of disposed outputs is given to others only after a
+ * submission, so each recording has outputs of its own. Nothing else may use tfjs until the recordings have been run;
+ * then {@link flush}.
  */
-export function record(webgpu: WebGPUBackend, product: (i: number) => Tensor, count: number): Recording[] {
+export function record(webgpu: WebGPUBackend, products: ((i: number) => Tensor)[], count: number): Recording[][] {
   flush(webgpu);
   const internals = webgpu as unknown as Internals;
   const batch = env().get('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE') as number;
   env().set('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE', Infinity);
   try {
-    return Array.from({length: count}, (_, i) => {
+    return products.map(product => Array.from({length: count}, (_, i) => {
       const recorder = new Recorder();
       internals.computePassEncoder = recorder as unknown as GPUComputePassEncoder;
       product(i).dispose();
       return recorder.dispatches;
-    });
+    }));
   } finally {
     internals.computePassEncoder = null;
     env().set('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE', batch);

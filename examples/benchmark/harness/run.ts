@@ -15,7 +15,9 @@ import {limitsOf} from './attainable.js';
 import {drawMatrix, drawX, type MatrixSpec} from './data.js';
 import type {DeviceFigures} from './device.js';
 import {FULL_EFFORT, LEAST_EFFORT, Stopwatch, type Timing} from './measure.js';
-import {measureProduct, multiplyAsUsersDo, multiplyWith, problemOf, type Multiply} from './product.js';
+import {
+  measureProduct, multiplyAsUsersDo, multiplyWith, problemOf, racePlans, type Multiply,
+} from './product.js';
 import {freeUnusedBuffers} from './recording.js';
 import {SUITES, type Point, type Suite, type Variant} from './suites.js';
 import {meansOf, type Mean} from './summary.js';
@@ -44,7 +46,7 @@ export interface Row extends Entry, Timing {
   plan: string | null;
   bound: string | null;
   predictedMs: number | null;
-  /** Where rivals were measured: the time over that of the best of them and itself, and which that was. */
+  /** Where rivals were measured: the chosen plan's time over the best one's, and which that was. */
   choiceOverBest: number | null;
   bestPlan: string | null;
   /** Largest error of the sampled outputs. */
@@ -119,7 +121,9 @@ export async function runBenchmark(webgpu: WebGPUBackend, options: Options, list
   for (const {name, points, variants} of suites) {
     for (const point of points) {
       const here: Row[] = [];
-      for (const candidate of [...BASELINES, ...variants]) {
+      const candidates = [...BASELINES, ...variants];
+      await compileAll(webgpu, point, candidates);
+      for (const candidate of candidates) {
         if (report.seconds > (options.limitSeconds ?? Infinity)) {
           return report;
         }
@@ -141,6 +145,25 @@ export async function runBenchmark(webgpu: WebGPUBackend, options: Options, list
     }
   }
   return report;
+}
+
+/** Compiles the programs of a point in parallel; what does not compile fails when its row is measured. */
+async function compileAll(webgpu: WebGPUBackend, {rows, n, k}: Point, candidates: Candidate[]): Promise<void> {
+  const x = drawX(webgpu, rows, k);
+  const products = candidates.map(candidate => {
+    const {pattern, dtype} = candidate;
+    const spec: MatrixSpec = {shape: [k, n], pattern, dtype};
+    return {multiply: multiplyBy(webgpu, candidate, rows, spec), matrix: drawMatrix(webgpu, spec)};
+  });
+  await compileInParallel(webgpu, () => products.forEach(({multiply, matrix}) => multiply(x, matrix).dispose()))
+    .catch(() => undefined);
+  x.dispose();
+  products.forEach(({matrix}) => matrix.dispose());
+}
+
+function multiplyBy(webgpu: WebGPUBackend, {isTfjs, plan}: Candidate, rows: number, spec: MatrixSpec): Multiply {
+  return isTfjs ? (x, {values}) => matMul(x, values) :
+    plan ? multiplyWith(webgpu, plan(problemOf(rows, spec))) : multiplyAsUsersDo;
 }
 
 type NamedSuite = Suite & {name: string};
@@ -168,22 +191,22 @@ function chooseSuites({suites, only = [], shard = {index: 0, count: 1}}: Options
 
 /** @param here the rows of the same point. */
 async function measureRow(
-    stopwatch: Stopwatch, entry: Entry, {label, pattern, dtype, plan, isTfjs}: Candidate, device: DeviceFigures,
-    here: Row[], rivals: number): Promise<Row> {
+    stopwatch: Stopwatch, entry: Entry, candidate: Candidate, device: DeviceFigures, here: Row[], rivals: number):
+    Promise<Row> {
   const {webgpu} = stopwatch;
+  const {label, pattern, dtype, plan, isTfjs} = candidate;
   const {rows, n, k} = entry;
   const spec: MatrixSpec = {shape: [k, n], pattern, dtype};
   const limits = limitsOf(webgpu, problemOf(rows, spec), device, plan?.(problemOf(rows, spec)));
-  const multiply: Multiply = isTfjs ? (x, {values}) => matMul(x, values) :
-    plan ? multiplyWith(webgpu, limits.plan) : multiplyAsUsersDo;
-  const {timing, error, keptRows, weightBytes} = await measureProduct(stopwatch, rows, spec, multiply);
+  const {timing, error, keptRows, weightBytes} = await measureProduct(
+    stopwatch, rows, spec, multiplyBy(webgpu, candidate, rows, spec));
   const {ms} = timing;
   const over = (kernel: string) => {
     const baseline = kernel === label ? timing : here.find(row => row.kernel === kernel);
     return baseline ? baseline.ms / ms : null;
   };
-  const best = isTfjs || plan || rivals === 0 ? null : await bestRival(stopwatch, rows, spec, limits.plan, rivals);
-  const isBest = best === null || ms <= best.ms;
+  const race = isTfjs || plan || rivals === 0 ? {choiceOverBest: null, bestPlan: null} :
+    await bestOf(stopwatch, rows, spec, limits.plan, rivals);
   return {
     ...entry, ...timing, error,
     denseTflops: (2 * rows * n * k) / ms / 1e9,
@@ -195,28 +218,19 @@ async function measureRow(
     plan: isTfjs ? null : planName(limits.plan),
     bound: isTfjs ? null : limits.bound,
     predictedMs: isTfjs ? null : limits.predictedMs,
-    choiceOverBest: best === null ? null : isBest ? 1 : ms / best.ms,
-    bestPlan: best === null ? null : planName(isBest ? limits.plan : best.plan),
+    ...race,
   };
 }
 
-/** The fastest of the plans that the model ranks next. */
-async function bestRival(
-    stopwatch: Stopwatch, rows: number, spec: MatrixSpec, chosen: Plan, count: number):
-    Promise<{plan: Plan; ms: number} | null> {
-  const {webgpu} = stopwatch;
-  const plans = chooserOf(webgpu).ranked(problemOf(rows, spec))
-      .map(({plan}) => plan).filter(plan => planName(plan) !== planName(chosen)).slice(0, count);
-  const [x, matrix] = [drawX(webgpu, rows, spec.shape[0]), drawMatrix(webgpu, spec)];
-  await compileInParallel(webgpu, () => plans.forEach(plan => multiplyWith(webgpu, plan)(x, matrix).dispose()));
-  x.dispose();
-  matrix.dispose();
-  let best: {plan: Plan; ms: number} | null = null;
-  for (const plan of plans) {
-    const {timing: {ms}} = await measureProduct(stopwatch, rows, spec, multiplyWith(webgpu, plan));
-    best = best === null || ms < best.ms ? {plan, ms} : best;
-  }
-  return best;
+/** The plan that was chosen against those that the model ranks next. */
+async function bestOf(stopwatch: Stopwatch, rows: number, spec: MatrixSpec, chosen: Plan, rivals: number):
+    Promise<Pick<Row, 'choiceOverBest' | 'bestPlan'>> {
+  const others = chooserOf(stopwatch.webgpu).ranked(problemOf(rows, spec))
+      .map(({plan}) => plan).filter(plan => planName(plan) !== planName(chosen)).slice(0, rivals);
+  const plans = [chosen, ...others];
+  const times = await racePlans(stopwatch, rows, spec, plans);
+  const best = Math.min(...times);
+  return {choiceOverBest: times[0] / best, bestPlan: planName(plans[times.indexOf(best)])};
 }
 
 /** A GPUAdapterInfo has getters only, which JSON does not see. */
