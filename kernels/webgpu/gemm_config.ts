@@ -69,6 +69,8 @@ export interface GemmGeometry {
   xRows: number;
   /** Indices in workgroup memory: rounded up to whole threads, so that no load of them needs a guard. */
   indexWords: number;
+  /** vec4s a thread loads for a step, and holds in registers until the next. */
+  loadsPerThread: number;
   /** Whether what threads load in a turn and a step's kept rows divide one another, as the loads of packed need. */
   turnsAreWhole: boolean;
   workgroupBytes: number;
@@ -98,6 +100,8 @@ export function gemmGeometry(config: GemmConfig): GemmGeometry {
     keptPerBlock,
     xRows,
     indexWords,
+    loadsPerThread: Math.ceil((xRows * tileRows) / 4 / sliceThreads) +
+      Math.ceil((keptPerBlock * tileCols) / 4 / sliceThreads),
     turnsAreWhole: strategy !== 'packed' || block % xRowsATurn === 0 || xRowsATurn % block === 0,
     workgroupBytes: slices * buffers * tileBytes + (slices > 1 ? 4 * tileRows * tileCols : 0),
   };

@@ -12,6 +12,7 @@
  * every four multiply-adds; so x comes transposed (transpose_webgpu.ts), and a load brings four rows.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
+import {indexBits} from '../../src/format/pack.js';
 import {indicesSnippet, isDense, valuesComponents, valuesSnippet, type CompressedConfig} from './compressed_wgsl.js';
 import {
   epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms, type EpilogueConfig,
@@ -32,8 +33,8 @@ export interface GemvConfig extends CompressedConfig {
   epilogue: EpilogueConfig;
 }
 
-/** Offsets that any word holds, so the least to read one for. */
-const OFFSETS_TOGETHER = 4;
+/** Splits start at multiples of this: the offsets of a turn then lie in whole words, or in one. */
+const SPLIT_ROWS = 8;
 /** vec4s of sums in workgroup memory at once: the default limit of 16 KB. */
 const MAX_SUMS = 1024;
 
@@ -53,9 +54,9 @@ export function gemvGeometry({vecCols, turn, rows, threads}: GemvConfig) {
   };
 }
 
-/** Kept rows of each split: whole words of offsets. */
+/** Kept rows of each split: whole turns, and so whole words of offsets. */
 export function keptPerSplit(keptRows: number, splits: number): number {
-  return OFFSETS_TOGETHER * Math.ceil(keptRows / splits / OFFSETS_TOGETHER);
+  return SPLIT_ROWS * Math.ceil(keptRows / splits / SPLIT_ROWS);
 }
 
 export class NMGemvProgram implements WebGPUProgram {
@@ -101,16 +102,22 @@ export class NMGemvProgram implements WebGPUProgram {
   }
 
   getUserCode(): string {
-    const {rows, vecCols, turn, threads, pattern: {vectorLength}, alignedCols, partial, epilogue} = this.config;
+    const {rows, vecCols, turn, threads, pattern, alignedCols, partial, epilogue} = this.config;
+    const {vectorLength} = pattern;
     const {slices, turnRows, kMajor, rowsAtOnce} = gemvGeometry(this.config);
     const rowIds = range(rows);
     // A vec4 of columns meets 4, 2 or 1 groups, so each kept row stands for as many rows of x.
     const groups = range(isDense(this.config) ? 1 : Math.max(1, 4 / vectorLength));
     const groupOf = (d: number) => `(col * 4u + ${(d * 4) / groups.length}u) / ${vectorLength}u`;
-    const words = (q: number) => isDense(this.config) ? '' : groups.map(d => `
-          let word${q}_${d} = offsetWord(${groupOf(d)}, j + ${q * OFFSETS_TOGETHER}u);`).join('');
+    // One word brings the offsets of several kept rows, and is read a turn ahead: what it points to can be loaded then
+    // as soon as the turn begins, together with the values.
+    const together = Math.min(turn, 32 / indexBits(pattern));
+    const parts = range(turn / together);
+    const wordsAt = (j: string, assign: (name: string) => string) => isDense(this.config) ? '' :
+      parts.map(q => groups.map(d => `
+          ${assign(`word${q}_${d}`)} = offsetWord(${groupOf(d)}, ${j} + ${q * together}u);`).join('')).join('');
     const offset = (d: number, q: number) =>
-      `(word${q}_${d} >> ((u - ${q * OFFSETS_TOGETHER}u) * OFFSET_BITS)) & OFFSET_MASK`;
+      `(word${q}_${d} >> ((u - ${q * together}u) * OFFSET_BITS)) & OFFSET_MASK`;
     const rowAt = (d: number, q: number) =>
       isDense(this.config) ? 'j + u' : `min(rowOf(j + u, ${offset(d, q)}), lastRow)`;
     const product = (q: number) => `
@@ -119,16 +126,13 @@ export class NMGemvProgram implements WebGPUProgram {
       kMajor ? range(rows / 4).map(v => `
             let x${d}_${v} = x[k${d} * xStride + xStart + ${v}u];`).join('') : ''}`).join('')}${rowIds.map(r => `
             sum${r} += ${this.xVector(r, groups)} * value;`).join('')}`;
-    const quarters = range(turn / OFFSETS_TOGETHER);
-    const whole = quarters.map(q => words(q)).join('') + range(turn).map(u => `
+    const whole = range(turn).map(u => `
             {
-            const u = ${u}u;${product(Math.floor(u / OFFSETS_TOGETHER))}
+            const u = ${u}u;${product(Math.floor(u / together))}
             }`).join('');
-    // The last rows of a split, word by word.
-    const rest = quarters.map(q => `
-            if (j + ${q * OFFSETS_TOGETHER}u < end) {${words(q)}
-            for (var u = ${q * OFFSETS_TOGETHER}u; u < min(${(q + 1) * OFFSETS_TOGETHER}u, end - j); u++) {${product(q)}
-            }
+    // The last rows of a split, one by one.
+    const rest = parts.map(q => `
+            for (var u = ${q * together}u; u < min(${(q + 1) * together}u, end - j); u++) {${product(q)}
             }`).join('');
     const batches = range(rows / rowsAtOnce).map(b => rowIds.slice(b * rowsAtOnce, (b + 1) * rowsAtOnce));
     const finish = (sum: string, col: string) => partial ? sum : `epilogue(${sum}, ${col})`;
@@ -159,10 +163,12 @@ export class NMGemvProgram implements WebGPUProgram {
         let xStart = rowStart / 4u;` : rowIds.map(r => `
         let x${r} = min(rowStart + ${r}u, u32(uniforms.rows) - 1u) * u32(uniforms.depth);`).join('')}${rowIds.map(r => `
         var sum${r} = vec4<f32>(0.0);`).join('')}
-        for (var j = start + slice * ${turn}u; j < end; j += ${turnRows}u) {
+        var j = start + slice * ${turn}u;${wordsAt('j', name => `var ${name}`)}
+        for (; j < end; j += ${turnRows}u) {${wordsAt(`j + ${turnRows}u`, name => `let next_${name}`)}
           if (j + ${turn}u <= end) {${whole}
           } else {${rest}
-          }
+          }${isDense(this.config) ? '' : parts.map(q => groups.map(d => `
+          word${q}_${d} = next_word${q}_${d};`).join('')).join('')}
         }${batches.map(batch => `
         ${batch.map((r, i) => `sums[${i * threads}u + localIndex] = sum${r};`).join('\n        ')}
         for (var half = ${slices / 2}u; half > 0u; half /= 2u) {

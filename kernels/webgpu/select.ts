@@ -54,11 +54,18 @@ const MAX_GEMV_ROWS = 64;
 const MIN_GEMM_ROWS = 5;
 /** Threads that keep any GPU busy: kept rows are split over workgroups up to there. */
 const ENOUGH_THREADS = 2 ** 18;
-const GEMM_SPLITS = [1, 2, 4, 8, 16];
+const GEMM_SPLITS = [1, 2, 3, 4, 6, 8, 12, 16];
 const GEMM_SLICES = [1, 2, 4, 8] as const;
+const MAX_SPLITS_WITH_SLICES = 2;
 /** Threads of a workgroup that slices may fill up to. */
 const MAX_SLICED_THREADS = 256;
+/** Multiply-adds of a thread in a step, beyond which slices measured up to four times slower: no registers are left. */
+const MAX_SLICED_STEP = 512;
+/** vec4s of the next step that a thread has registers for: with 12 kernels were up to twice as slow. */
+const MAX_LOADS = 11;
 const GEMV_SPLITS = [1, 2, 4, 8, 16];
+/** Sums (vec4s) of a workgroup that fit the registers of its threads. */
+const MAX_GEMV_SUMS = 8192;
 /** Steps or turns below which a split spends its time starting and ending. */
 const MIN_STEPS_PER_SPLIT = 4;
 const MIN_TURNS_PER_SPLIT = 2;
@@ -70,21 +77,23 @@ type Tile = [tileRows: number, tileCols: number, threadRows: number, threadCols:
 /** Tiles worth trying, the best at 4096³ first (docs/benchmarks.md), then smaller ones for less work than that. */
 const TILES: Record<GemmStrategy, Tile[]> = {
   dense: [[128, 128, 16, 8], [128, 64, 8, 8], [64, 64, 8, 8], [64, 32, 8, 4], [32, 32, 4, 4]],
-  packed: [[256, 32, 16, 8], [128, 64, 16, 8], [128, 128, 16, 8], [64, 64, 8, 8], [32, 64, 8, 8], [32, 32, 4, 4]],
-  window: [[64, 256, 16, 8], [128, 128, 16, 8], [64, 128, 8, 8], [64, 64, 8, 8], [32, 64, 4, 8], [32, 32, 4, 4]],
+  packed: [
+    [256, 32, 16, 8], [128, 32, 16, 8], [128, 64, 16, 8], [128, 128, 16, 8], [128, 32, 8, 8], [64, 64, 8, 8],
+    [64, 32, 8, 8], [64, 32, 8, 4], [32, 32, 4, 4],
+  ],
+  window: [[64, 256, 16, 8], [128, 128, 16, 8], [64, 128, 8, 8], [32, 64, 4, 8], [32, 32, 4, 4]],
 };
 
 /**
- * Steps worth trying with a tile. Large thread tiles have registers to spare for 8 kept rows, smaller ones for 16; a
- * second buffer saves a barrier where that leaves workgroup memory for several workgroups.
+ * Steps worth trying with a tile. A second buffer saves a barrier where that leaves workgroup memory for several
+ * workgroups.
  */
 function steps(strategy: GemmStrategy, [, , threadRows, threadCols]: Tile, {n, m}: NMPattern):
     Pick<GemmConfig, 'block' | 'buffers'>[] {
-  const large = threadRows * threadCols > 64;
   switch (strategy) {
-    case 'dense': return large ? [{block: 8, buffers: 2}, {block: 8, buffers: 1}] :
+    case 'dense': return threadRows * threadCols > 64 ? [{block: 8, buffers: 2}, {block: 8, buffers: 1}] :
       [{block: 16, buffers: 1}, {block: 8, buffers: 1}];
-    case 'packed': return large ? [{block: 8, buffers: 1}] : [{block: 8, buffers: 1}, {block: 16, buffers: 1}];
+    case 'packed': return [{block: 16, buffers: 1}, {block: 8, buffers: 1}];
     // Whole windows: about 32 rows of x, and at least 4 kept rows.
     default: return [
       {block: Math.max(1, Math.floor(32 / m), Math.min(Math.ceil(4 / n), Math.floor(64 / m))), buffers: 1},
@@ -132,7 +141,7 @@ function gemvPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
   const rowsAtOnce = ([1, 2, 4, 8, 16] as const).find(size => size >= rows) ?? 16;
   const plans: Plan[] = [];
   for (const [vecCols, threads] of GEMV_SHAPES) {
-    if (threads > Math.max(256, mostThreads(limits))) {
+    if (threads > Math.max(256, mostThreads(limits)) || threads * rowsAtOnce > MAX_GEMV_SUMS) {
       continue;
     }
     for (const turn of rowsAtOnce <= 2 ? [8, 4] as const : [4] as const) {
@@ -174,8 +183,8 @@ function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
             gemmGeometry(config).threads;
         const {slices} = config;
         return GEMM_SPLITS
-            .filter(splits => splits * slices === 1 ||
-              (threads * splits <= ENOUGH_THREADS && steps >= MIN_STEPS_PER_SPLIT * splits * slices))
+            .filter(splits => splits * slices === 1 || ((slices === 1 || splits <= MAX_SPLITS_WITH_SLICES) &&
+              threads * splits <= ENOUGH_THREADS && steps >= MIN_STEPS_PER_SPLIT * splits * slices))
             .map((wanted): Plan => {
               // As few as take all steps, so that none of them is empty.
               const splits = Math.ceil(steps / (slices * stepsPerSlice(config, keptRows, wanted)));
@@ -204,7 +213,7 @@ function gemmConfig(
   };
   const {keptPerBlock} = gemmGeometry(config);
   const most = MAX_UNROLLED / (threadRows * threadCols);
-  const unroll = keptPerBlock <= most ? keptPerBlock : [16, 8, 4, 2].find(count => keptPerBlock % count === 0) ?? 1;
+  const unroll = keptPerBlock <= most ? keptPerBlock : [16, 8, 4, 2].find(count => count <= most && keptPerBlock % count === 0) ?? 1;
   return {...config, unroll};
 }
 
@@ -213,9 +222,14 @@ function mostThreads({maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSize
 }
 
 function fits(config: GemmConfig, limits: ProgramLimits): boolean {
-  const {threads, workgroupBytes, turnsAreWhole} = gemmGeometry(config);
-  return turnsAreWhole && (config.slices === 1 || threads <= MAX_SLICED_THREADS) &&
-      threads <= mostThreads(limits) && workgroupBytes <= limits.maxComputeWorkgroupStorageSize;
+  const {strategy, slices, threadRows, threadCols, pattern} = config;
+  const {threads, workgroupBytes, keptPerBlock, loadsPerThread, turnsAreWhole} = gemmGeometry(config);
+  const slicesFit = slices === 1 ||
+      (threads <= MAX_SLICED_THREADS && threadRows * threadCols * keptPerBlock <= MAX_SLICED_STEP);
+  // A thread whose columns lie in several groups would need an x for each.
+  const sharesX = strategy !== 'packed' || pattern.vectorLength >= threadCols;
+  return turnsAreWhole && slicesFit && sharesX && loadsPerThread <= MAX_LOADS && threads <= mostThreads(limits) &&
+      workgroupBytes <= limits.maxComputeWorkgroupStorageSize;
 }
 
 /** Words of packed offsets a group takes: a uniform of every program that reads indices. */

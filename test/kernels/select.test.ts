@@ -301,7 +301,7 @@ describe('the plans on offer', () => {
       isWhole(splits);
       if (plan.kind === 'gemv') {
         const {keptPerSplit} = uniforms;
-        expect(keptPerSplit % 4).to.equal(0);
+        expect(keptPerSplit % 8).to.equal(0);
         expect(splits).to.equal(Math.ceil(keptRows / keptPerSplit));
         return;
       }
