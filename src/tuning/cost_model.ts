@@ -3,10 +3,11 @@
  * (arXiv 2503.01253, section III): what a program does is counted, each count divided by how fast the device does that,
  * and the slowest one says how long it takes and what bounds it:
  *
- *     time = max(arithmetic, memory, workgroup memory) + the passes before and after + launches
+ *     time = max(arithmetic, memory, workgroup memory) + a part of the other two + passes before and after + launches
  *
- * Three things make the counts differ from 2·rows·n·w: tiles that stick out over the edge are computed whole; cores
- * that have one workgroup less than the busiest wait for it; and a core with few threads in flight waits for latencies.
+ * What makes the counts differ from 2·rows·n·w: tiles that stick out over the edge are computed whole; cores that have
+ * one workgroup less than the busiest wait for it, and schedulers of a core for the one with most subgroups; workgroups
+ * beyond those that a core holds come in another wave; and a wave takes no less than a workgroup takes alone.
  *
  * Only the order of the predictions matters, for it chooses the program. Pure arithmetic: it runs, and can be tested,
  * where there is no GPU. For one plan it never falls where rows, n or k grow.
@@ -35,35 +36,39 @@ export interface Prediction {
 
 /** What the model does not count. Set after measurements on one NVIDIA H200 (docs/benchmarks.md). */
 export const COST = {
-  /** Share of the arithmetic peak that an inner loop reaches with no end of threads. */
-  fmaRate: 0.89,
-  /** Threads, in threadsPerCore, whose loads a core could serve while a wave of workgroups waits for its first. */
-  memoryLatency: 1.02,
-  /** The same for a GEMV, whose every byte comes from memory. */
-  streamLatency: 0.28,
-  /** What a pass costs that waits for the one before, in launches. */
-  passLaunch: 0.63,
-  /** Instructions of the inner loop beside its multiply-adds, a thread and kept row: loop and addresses. */
-  loopOps: 0.3,
-  /** The same for every index that window picks a row of x by, from workgroup memory. */
-  windowOps: 13,
+  /** Bytes that a core must ask for at once to get half the bandwidth. */
+  streamBytes: 10_700,
+  /** Instructions that slices cost, as a part of the others. */
+  sliceOps: 0.46,
   /** A load of one x in the GEMV, in multiply-adds: caches serve fewer lanes than arithmetic. */
-  loadOps: 4.9,
+  loadOps: 5,
   /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
-  stepNs: 565,
+  stepNs: 362,
+  /** The same of a turn of the GEMV, and of a level of its tree. */
+  turnNs: 860,
+  levelNs: 165,
   /** Part of the times that are not the largest which shows all the same. */
-  unhidden: 0.18,
+  unhidden: 0.39,
   /** Bytes that starting a run of consecutive ones costs. */
-  runStart: 5.5,
-  /** Registers of a core; of a thread, those for each sum (what it is made of waits in others), and the rest. */
+  runStart: 4.4,
+  /** Registers of a core; of a thread, those for each sum, for each vec4 loaded ahead, and the rest. */
   registers: 65536,
-  sumRegisters: 1.67,
-  threadRegisters: 22,
+  sumRegisters: 1.2,
+  loadRegisters: 7,
+  threadRegisters: 27,
   /** Threads a core takes, in threadsPerCore. */
   residentThreads: 4,
   /** Part of the last-level cache that one operand may have to itself. */
-  cacheShare: 0.015,
+  cacheShare: 0.0165,
 };
+
+/** Threads that run in step, and the schedulers that a core has for them. */
+const SUBGROUP_SIZE = 32;
+const SCHEDULERS = 4;
+/** Threads of whose instructions a core begins one at a time, in threadsPerCore. */
+const LANES = 0.25;
+/** Bytes that a thread's read of a vec4 takes of workgroup memory: most of its subgroup read the same (threadPlace). */
+const SHARED_READ = 4;
 
 /** What the main program of a plan comes to. */
 interface Work {
@@ -75,8 +80,10 @@ interface Work {
   ops: number;
   sharedBytes: number;
   loadedBytes: number;
-  /** ns that a workgroup takes even alone. */
-  latencyNs: number;
+  /** ns that a workgroup alone waits for loads and barriers. */
+  waitingNs: number;
+  /** Of a GEMV: bytes of W that a workgroup asks for at once. */
+  streamBytes: number;
   /** Bytes that must come from memory, or go there, whatever the order of the workgroups. */
   memoryBytes: number;
 }
@@ -96,16 +103,23 @@ export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfi
   const resident = Math.min(onBusiest, residentWorkgroups(work, profile));
   const waves = Math.ceil(onBusiest / resident);
   const seconds = (amount: number, rate: number, workgroups: number) => (workgroups * amount * cores) / rate;
-  const arithmetic = 1e3 * seconds(work.ops, (tflops / 2) * 1e12 * COST.fmaRate, onBusiest);
-  const compute = Math.max(arithmetic, 1e-6 * waves * work.latencyNs);
+  // Workgroups of a wave hide each other's waiting; one alone takes what its threads take one after the other.
+  const ofOne = 1e3 * seconds(work.ops, (tflops / 2) * 1e12, 1);
+  const opsPerNs = ((tflops / 2) * 1e3) / (cores * threadsPerCore * LANES);
+  const alone = 1e-6 * (work.waitingNs + work.ops / work.threads / opsPerNs);
+  // Subgroups are dealt out whole to the schedulers of a core; the one with most decides.
+  const subgroups = work.threads / SUBGROUP_SIZE;
+  const dealt = (workgroups: number) => (SCHEDULERS * Math.ceil((workgroups * subgroups) / SCHEDULERS)) / subgroups;
+  const wave = (workgroups: number) => Math.max(dealt(workgroups) * ofOne, alone);
+  const compute = (waves - 1) * wave(resident) + wave(onBusiest - (waves - 1) * resident);
   const workgroupMemory = 1e3 * seconds(work.sharedBytes, workgroupMemoryGBs * 1e9, onBusiest);
-  // Every wave of workgroups waits for its first loads, however few the last one has.
-  const filling = (waves * COST.memoryLatency * threadsPerCore) / work.threads;
-  const loads = 1e3 * seconds(work.loadedBytes, cacheGBs * 1e9, onBusiest + filling);
-  const inFlight = resident * work.threads;
-  const streamed = plan.kind === 'gemv' ? inFlight / (inFlight + COST.streamLatency * threadsPerCore) : 1;
-  const memory = Math.max(loads, work.memoryBytes / memoryGBs / streamed / 1e6);
-  const launch = ((1 + COST.passLaunch * passes.count) * profile.launchUs) / 1e3;
+  const loads = 1e3 * seconds(work.loadedBytes, cacheGBs * 1e9, onBusiest);
+  // Memory is as fast as it can be only while enough is asked for: what a workgroup reads waits for the rest of it.
+  const turnsTaken = Math.max(1, work.workgroups / cores / resident);
+  const waited = work.streamBytes === 0 ? 0 :
+    (work.loadedBytes * cores * COST.streamBytes * turnsTaken) / work.streamBytes;
+  const memory = Math.max(loads, (work.memoryBytes + waited) / memoryGBs / 1e6);
+  const launch = ((1 + passes.count) * profile.launchUs) / 1e3;
   const longest = Math.max(compute, memory, workgroupMemory);
   const ms = longest + COST.unhidden * (compute + memory + workgroupMemory - longest) + passes.ms + launch;
   const terms = {compute, memory: memory + passes.ms, 'workgroup memory': workgroupMemory, launch};
@@ -134,11 +148,12 @@ function gemmWork(
   const [k, n] = shape;
   // Where W is expanded first, the configuration is that of a dense product.
   const {strategy, tileRows, tileCols, threadRows, threadCols, pattern, dtype} = config;
-  const {threads, sliceThreads, workgroupBytes, keptPerBlock, xRows, groupsInTile} = gemmGeometry(config);
+  const {threads, sliceThreads, workgroupBytes, keptPerBlock, xRows, groupsInTile, loadsPerThread} =
+    gemmGeometry(config);
   const picks = strategy === 'window' ? Math.max(1, threadCols / pattern.vectorLength) : 0;
   // Columns of one thread in several groups meet several rows of x.
   const xReads = threadRows * (groupsInTile > 1 ? Math.max(1, threadCols / pattern.vectorLength) : 1);
-  const opsPerRow = threadRows * threadCols + COST.loopOps + COST.windowOps * picks;
+  const opsPerRow = threadRows * threadCols;
   // Steps are taken whole, and by each slice of each split as many.
   const stepsInTurn = stepsPerSlice(config, keptRowCount(k, pattern), splits);
   const stepsPerSplit = stepsInTurn * config.slices;
@@ -152,13 +167,15 @@ function gemmWork(
     workgroups: rowTiles * colTiles * splits,
     threads,
     workgroupBytes,
-    registersPerThread: COST.sumRegisters * threadRows * threadCols + COST.threadRegisters,
-    ops: keptRows * sliceThreads * opsPerRow,
-    sharedBytes: 4 * keptRows * (sliceThreads * (xReads + threadCols + picks) + tileCols) +
+    registersPerThread:
+      COST.sumRegisters * threadRows * threadCols + COST.loadRegisters * loadsPerThread + COST.threadRegisters,
+    ops: keptRows * sliceThreads * opsPerRow * (config.slices > 1 ? 1 + COST.sliceOps : 1),
+    sharedBytes: keptRows * (SHARED_READ * sliceThreads * ((xReads + threadCols) / 4 + picks) + 4 * tileCols) +
       4 * stepsPerSplit * xRows * tileRows,
     loadedBytes: stepsPerSplit * (loadedX + loadedW) + 4 * tileRows * tileCols,
     // Each slice but the first takes about a step to hand over its sums.
-    latencyNs: (stepsInTurn + config.slices) * COST.stepNs,
+    waitingNs: (stepsInTurn + config.slices) * COST.stepNs,
+    streamBytes: 0,
     memoryBytes: 0,
   };
   // Workgroups go along the columns first: those that run at once share rows of tiles, and what does not stay in the
@@ -179,7 +196,7 @@ function gemvWork(
   const {vecCols, threads} = config;
   // Of a vec4 of columns: how many rows of x it meets for each kept row.
   const distinct = Math.max(1, 4 / pattern.vectorLength);
-  const opsPerVec4 = config.rows * (4 + distinct * COST.loadOps) + COST.loopOps;
+  const opsPerVec4 = config.rows * (4 + distinct * COST.loadOps);
   const rowTiles = Math.ceil(rows / config.rows);
   const run = valueBytes(dtype) * tileCols;
   const groups = Math.max(1, tileCols / pattern.vectorLength);
@@ -193,11 +210,13 @@ function gemvWork(
     workgroups: rowTiles * Math.ceil(n / tileCols) * splits,
     threads,
     workgroupBytes: rowsAtOnce * threads * 16,
-    registersPerThread: COST.sumRegisters * 4 * config.rows + COST.threadRegisters,
+    registersPerThread: COST.sumRegisters * 4 * config.rows + COST.loadRegisters * config.turn + COST.threadRegisters,
     ops: kept * vecCols * opsPerVec4,
     sharedBytes: treeBytes,
     loadedBytes: perSplit * (run + (groups * indexBits(pattern)) / 8),
-    latencyNs: COST.stepNs * (Math.ceil(perSplit / turnRows) + Math.log2(slices) * (config.rows / rowsAtOnce)),
+    waitingNs: COST.turnNs * Math.ceil(perSplit / turnRows) +
+      COST.levelNs * Math.log2(slices) * (config.rows / rowsAtOnce),
+    streamBytes: threads * config.turn * 4 * valueBytes(dtype),
     memoryBytes: wBytes * (inCache(wBytes, profile) ? 1 : rowTiles) + 4 * rows * k + 4 * rows * n * splits,
   };
 }
