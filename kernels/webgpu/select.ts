@@ -213,7 +213,8 @@ function gemmConfig(
   };
   const {keptPerBlock} = gemmGeometry(config);
   const most = MAX_UNROLLED / (threadRows * threadCols);
-  const unroll = keptPerBlock <= most ? keptPerBlock : [16, 8, 4, 2].find(count => count <= most && keptPerBlock % count === 0) ?? 1;
+  const unroll = keptPerBlock <= most ? keptPerBlock :
+    [16, 8, 4, 2].find(count => count <= most && keptPerBlock % count === 0) ?? 1;
   return {...config, unroll};
 }
 
