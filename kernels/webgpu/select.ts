@@ -64,8 +64,10 @@ const MAX_SLICED_STEP = 512;
 /** vec4s of the next step that a thread has registers for: with 12 kernels were up to twice as slow. */
 const MAX_LOADS = 11;
 const GEMV_SPLITS = [1, 2, 4, 8, 16];
-/** Sums (vec4s) of a workgroup that fit the registers of its threads. */
-const MAX_GEMV_SUMS = 8192;
+/** Rows up to which so many slices that one vec4 column needs may each read an x of their own. */
+const MAX_ROWS_OF_SHORT_RUNS = 8;
+/** Rows up to which workgroups of more threads than 256 have registers for their sums. */
+const MAX_ROWS_OF_MANY_THREADS = 2;
 /** Steps or turns below which a split spends its time starting and ending. */
 const MIN_STEPS_PER_SPLIT = 4;
 const MIN_TURNS_PER_SPLIT = 2;
@@ -106,10 +108,15 @@ function steps(strategy: GemmStrategy, [, , threadRows, threadCols]: Tile, {n, m
  * that measured better on large products.
  */
 export function candidatePlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
-  const plans = [...gemmPlans(problem, limits), ...gemvPlans(problem, limits)];
-  const bindable = plans.filter(plan => largestBinding(plan, problem) <= limits.maxStorageBufferBindingSize);
+  const isBindable = (plan: Plan) => largestBinding(plan, problem) <= limits.maxStorageBufferBindingSize;
+  const gemms = gemmPlans(problem, limits).filter(isBindable);
+  if (gemms.length > 0 && problem.rows > MAX_GEMV_ROWS) {
+    return gemms;
+  }
+  const gemvs = gemvPlans(problem, limits);
+  const plans = [...gemms, ...gemvs.filter(isBindable)];
   // Where nothing can be bound, the kernel says what is too large.
-  return bindable.length > 0 ? bindable : plans.slice(-1);
+  return plans.length > 0 ? plans : gemvs.slice(-1);
 }
 
 /** Bytes of the largest buffer that a plan binds beside the inputs. */
@@ -139,9 +146,10 @@ function gemvPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
   const {rows, shape: [k, n], pattern, epilogue} = problem;
   const keptRows = keptRowCount(k, pattern);
   const rowsAtOnce = ([1, 2, 4, 8, 16] as const).find(size => size >= rows) ?? 16;
+  const most = rowsAtOnce <= MAX_ROWS_OF_MANY_THREADS ? Math.max(256, mostThreads(limits)) : 256;
   const plans: Plan[] = [];
   for (const [vecCols, threads] of GEMV_SHAPES) {
-    if (threads > Math.max(256, mostThreads(limits)) || threads * rowsAtOnce > MAX_GEMV_SUMS) {
+    if (threads > most || (vecCols === 4 && rowsAtOnce > MAX_ROWS_OF_SHORT_RUNS)) {
       continue;
     }
     for (const turn of rowsAtOnce <= 2 ? [8, 4] as const : [4] as const) {
@@ -161,7 +169,7 @@ function gemvPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
       }
     }
   }
-  return rows <= MAX_GEMV_ROWS ? plans : plans.slice(0, 1);
+  return plans;
 }
 
 function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {

@@ -36,26 +36,30 @@ export interface Prediction {
 
 /** What the model does not count. Set after measurements on one NVIDIA H200 (docs/benchmarks.md). */
 export const COST = {
-  /** Bytes that a core must ask for at once to get half the bandwidth. */
-  streamBytes: 10_700,
-  /** Instructions that slices cost, as a part of the others. */
-  sliceOps: 0.46,
+  /** Instructions that each doubling of slices costs, as a part of the others. */
+  sliceOps: 0.33,
   /** A load of one x in the GEMV, in multiply-adds: caches serve fewer lanes than arithmetic. */
-  loadOps: 5,
+  loadOps: 5.1,
+  /** The same of a line that a subgroup reads offsets from. */
+  lineOps: 2.4,
   /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
-  stepNs: 362,
-  /** The same of a turn of the GEMV, and of a level of its tree. */
-  turnNs: 860,
-  levelNs: 165,
-  /** Part of the times that are not the largest which shows all the same. */
-  unhidden: 0.39,
+  stepNs: 354,
+  /** The same of a turn of the GEMV. */
+  turnNs: 730,
+  /** ns of a hand-over of sums within a workgroup. */
+  levelNs: 152,
+  /** Part of the times that are not the largest which shows all the same, in the GEMM and in the GEMV. */
+  unhidden: 0.42,
+  gemvUnhidden: 0.58,
   /** Bytes that starting a run of consecutive ones costs. */
-  runStart: 4.4,
+  runStart: 7.3,
   /** Registers of a core; of a thread, those for each sum, for each vec4 loaded ahead, and the rest. */
   registers: 65536,
   sumRegisters: 1.2,
-  loadRegisters: 7,
-  threadRegisters: 27,
+  loadRegisters: 8,
+  threadRegisters: 14,
+  /** Of a thread of the GEMV, beside its sums and the values under way. */
+  gemvRegisters: 12,
   /** Threads a core takes, in threadsPerCore. */
   residentThreads: 4,
   /** Part of the last-level cache that one operand may have to itself. */
@@ -82,8 +86,6 @@ interface Work {
   loadedBytes: number;
   /** ns that a workgroup alone waits for loads and barriers. */
   waitingNs: number;
-  /** Of a GEMV: bytes of W that a workgroup asks for at once. */
-  streamBytes: number;
   /** Bytes that must come from memory, or go there, whatever the order of the workgroups. */
   memoryBytes: number;
 }
@@ -114,14 +116,11 @@ export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfi
   const compute = (waves - 1) * wave(resident) + wave(onBusiest - (waves - 1) * resident);
   const workgroupMemory = 1e3 * seconds(work.sharedBytes, workgroupMemoryGBs * 1e9, onBusiest);
   const loads = 1e3 * seconds(work.loadedBytes, cacheGBs * 1e9, onBusiest);
-  // Memory is as fast as it can be only while enough is asked for: what a workgroup reads waits for the rest of it.
-  const turnsTaken = Math.max(1, work.workgroups / cores / resident);
-  const waited = work.streamBytes === 0 ? 0 :
-    (work.loadedBytes * cores * COST.streamBytes * turnsTaken) / work.streamBytes;
-  const memory = Math.max(loads, (work.memoryBytes + waited) / memoryGBs / 1e6);
+  const memory = Math.max(loads, work.memoryBytes / memoryGBs / 1e6);
   const launch = ((1 + passes.count) * profile.launchUs) / 1e3;
   const longest = Math.max(compute, memory, workgroupMemory);
-  const ms = longest + COST.unhidden * (compute + memory + workgroupMemory - longest) + passes.ms + launch;
+  const others = compute + memory + workgroupMemory - longest;
+  const ms = longest + (plan.kind === 'gemv' ? COST.gemvUnhidden : COST.unhidden) * others + passes.ms + launch;
   const terms = {compute, memory: memory + passes.ms, 'workgroup memory': workgroupMemory, launch};
   const bound = (Object.keys(terms) as Prediction['bound'][]).reduce((a, b) => terms[b] > terms[a] ? b : a);
   return {
@@ -169,13 +168,13 @@ function gemmWork(
     workgroupBytes,
     registersPerThread:
       COST.sumRegisters * threadRows * threadCols + COST.loadRegisters * loadsPerThread + COST.threadRegisters,
-    ops: keptRows * sliceThreads * opsPerRow * (config.slices > 1 ? 1 + COST.sliceOps : 1),
+    ops: keptRows * sliceThreads * opsPerRow * (1 + COST.sliceOps * Math.log2(config.slices)),
     sharedBytes: keptRows * (SHARED_READ * sliceThreads * ((xReads + threadCols) / 4 + picks) + 4 * tileCols) +
       4 * stepsPerSplit * xRows * tileRows,
     loadedBytes: stepsPerSplit * (loadedX + loadedW) + 4 * tileRows * tileCols,
     // Each slice but the first takes about a step to hand over its sums.
-    waitingNs: (stepsInTurn + config.slices) * COST.stepNs,
-    streamBytes: 0,
+    waitingNs: (stepsInTurn + 1) * COST.stepNs +
+      (config.slices - 1) * COST.levelNs,
     memoryBytes: 0,
   };
   // Workgroups go along the columns first: those that run at once share rows of tiles, and what does not stay in the
@@ -196,7 +195,10 @@ function gemvWork(
   const {vecCols, threads} = config;
   // Of a vec4 of columns: how many rows of x it meets for each kept row.
   const distinct = Math.max(1, 4 / pattern.vectorLength);
-  const opsPerVec4 = config.rows * (4 + distinct * COST.loadOps);
+  // Of a subgroup's lanes: how many groups they read a word of offsets for, each from a line of its own.
+  const lines = Math.max(1, (Math.min(SUBGROUP_SIZE, vecCols) * 4) / Math.max(4, pattern.vectorLength));
+  const wordsPerRow = pattern.n === pattern.m ? 0 : distinct / Math.min(config.turn, 32 / indexBits(pattern));
+  const opsPerVec4 = config.rows * (4 + distinct * COST.loadOps) + wordsPerRow * lines * COST.lineOps;
   const rowTiles = Math.ceil(rows / config.rows);
   const run = valueBytes(dtype) * tileCols;
   const groups = Math.max(1, tileCols / pattern.vectorLength);
@@ -210,13 +212,12 @@ function gemvWork(
     workgroups: rowTiles * Math.ceil(n / tileCols) * splits,
     threads,
     workgroupBytes: rowsAtOnce * threads * 16,
-    registersPerThread: COST.sumRegisters * 4 * config.rows + COST.loadRegisters * config.turn + COST.threadRegisters,
+    registersPerThread: Math.min(COST.registers / threads, 4 * config.rows + 4 * config.turn + COST.gemvRegisters),
     ops: kept * vecCols * opsPerVec4,
     sharedBytes: treeBytes,
     loadedBytes: perSplit * (run + (groups * indexBits(pattern)) / 8),
     waitingNs: COST.turnNs * Math.ceil(perSplit / turnRows) +
       COST.levelNs * Math.log2(slices) * (config.rows / rowsAtOnce),
-    streamBytes: threads * config.turn * 4 * valueBytes(dtype),
     memoryBytes: wBytes * (inCache(wBytes, profile) ? 1 : rowTiles) + 4 * rows * k + 4 * rows * n * splits,
   };
 }

@@ -6,7 +6,7 @@ import {dispose, engine, tensor1d, type Tensor} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend, WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {hash, visitColumn, xAt, type MatrixSpec} from './data.js';
 
-const SAMPLES = 256;
+const SAMPLES = 128;
 /** Of the samples, one in so many lies in the last row, and one in the last column: where tiles are cut off. */
 const EDGE_EVERY = 8;
 /** Any stream of its own. */

@@ -16,9 +16,9 @@ import {flush, record, replay, type Recording} from './recording.js';
 
 /** How much care is taken. */
 export interface Effort {
-  /** Busy work before rounds, after a pause and without one. */
-  coldMs: number;
+  /** Busy work before rounds: as long as the GPU has paused, within these. */
   warmMs: number;
+  coldMs: number;
   /** What rounds last at least, and at most unless a single product takes longer. */
   roundMs: number;
   longestRoundMs: number;
@@ -29,16 +29,14 @@ export interface Effort {
 }
 
 export const FULL_EFFORT: Effort = {
-  coldMs: 300, warmMs: 30, roundMs: 10, longestRoundMs: 50, cacheBytes: 256 * 2 ** 20, deviceBytes: 2 ** 30,
+  warmMs: 20, coldMs: 300, roundMs: 10, longestRoundMs: 50, cacheBytes: 256 * 2 ** 20, deviceBytes: 2 ** 30,
 };
 
 /** For software GPUs and tests: figures without meaning. */
 export const LEAST_EFFORT: Effort = {
-  coldMs: 1, warmMs: 1, roundMs: 1, longestRoundMs: 5, cacheBytes: 64 * 1024, deviceBytes: 2 ** 20,
+  warmMs: 1, coldMs: 1, roundMs: 1, longestRoundMs: 5, cacheBytes: 64 * 1024, deviceBytes: 2 ** 20,
 };
 
-/** A pause that leaves the GPU warm. */
-const PAUSE_MS = 50;
 const ROUNDS = 5;
 /** Of a long product; less only where {@link Effort.longestRoundMs} would be exceeded. */
 const MIN_RUNS = 3;
@@ -172,6 +170,6 @@ export class Stopwatch {
 
   private warmUpMs(): number {
     const {coldMs, warmMs} = this.effort;
-    return performance.now() - this.warmUntil > PAUSE_MS ? coldMs : warmMs;
+    return Math.min(coldMs, Math.max(warmMs, performance.now() - this.warmUntil));
   }
 }
