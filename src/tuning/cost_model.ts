@@ -37,7 +37,9 @@ export interface Prediction {
 /** What the model does not count. Set after measurements on one NVIDIA H200 (docs/benchmarks.md). */
 export const COST = {
   /** Instructions that each doubling of slices costs, as a part of the others. */
-  sliceOps: 0.33,
+  sliceOps: 0.32,
+  /** An index by which window picks a row of x, in multiply-adds. */
+  pickOps: 11.3,
   /** A load of one x in the GEMV, in multiply-adds: caches serve fewer lanes than arithmetic. */
   loadOps: 5.1,
   /** The same of a line that a subgroup reads offsets from. */
@@ -47,9 +49,9 @@ export const COST = {
   /** The same of a turn of the GEMV. */
   turnNs: 730,
   /** ns of a hand-over of sums within a workgroup. */
-  levelNs: 152,
+  levelNs: 153,
   /** Part of the times that are not the largest which shows all the same, in the GEMM and in the GEMV. */
-  unhidden: 0.42,
+  unhidden: 0.4,
   gemvUnhidden: 0.58,
   /** Bytes that starting a run of consecutive ones costs. */
   runStart: 7.3,
@@ -63,7 +65,7 @@ export const COST = {
   /** Threads a core takes, in threadsPerCore. */
   residentThreads: 4,
   /** Part of the last-level cache that one operand may have to itself. */
-  cacheShare: 0.0165,
+  cacheShare: 0.0175,
 };
 
 /** Threads that run in step, and the schedulers that a core has for them. */
@@ -152,7 +154,7 @@ function gemmWork(
   const picks = strategy === 'window' ? Math.max(1, threadCols / pattern.vectorLength) : 0;
   // Columns of one thread in several groups meet several rows of x.
   const xReads = threadRows * (groupsInTile > 1 ? Math.max(1, threadCols / pattern.vectorLength) : 1);
-  const opsPerRow = threadRows * threadCols;
+  const opsPerRow = threadRows * threadCols + COST.pickOps * picks;
   // Steps are taken whole, and by each slice of each split as many.
   const stepsInTurn = stepsPerSlice(config, keptRowCount(k, pattern), splits);
   const stepsPerSplit = stepsInTurn * config.slices;
