@@ -39,7 +39,7 @@ export interface GemmConfig extends CompressedConfig {
    * Parts of a workgroup's threads that take turns at the steps, each with tiles and sums of its own, which meet at the
    * end: keeps cores busy where there are few tiles, without the second pass of split-k.
    */
-  slices: 1 | 2 | 4 | 8;
+  slices: 1 | 2 | 4;
   /** Writes partial sums [splits, rows, n] for a second pass, no epilogue. */
   partial: boolean;
   epilogue: EpilogueConfig;

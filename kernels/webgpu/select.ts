@@ -54,9 +54,9 @@ const MAX_GEMV_ROWS = 64;
 const MIN_GEMM_ROWS = 5;
 /** Threads that keep any GPU busy: kept rows are split over workgroups up to there. */
 const ENOUGH_THREADS = 2 ** 18;
-const GEMM_SPLITS = [1, 2, 3, 4, 6, 8, 12, 16];
-const GEMM_SLICES = [1, 2, 4, 8] as const;
-const MAX_SPLITS_WITH_SLICES = 2;
+const GEMM_SPLITS = [1, 2, 3, 4, 6, 8, 16];
+/** In place of splits: both at once were never within a twentieth of the best plan, nor were eight slices. */
+const GEMM_SLICES = [1, 2, 4] as const;
 /** Threads of a workgroup that slices may fill up to. */
 const MAX_SLICED_THREADS = 256;
 /** Multiply-adds of a thread in a step, beyond which slices measured up to four times slower: no registers are left. */
@@ -191,7 +191,7 @@ function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
             gemmGeometry(config).threads;
         const {slices} = config;
         return GEMM_SPLITS
-            .filter(splits => splits * slices === 1 || ((slices === 1 || splits <= MAX_SPLITS_WITH_SLICES) &&
+            .filter(splits => splits * slices === 1 || (Math.min(splits, slices) === 1 &&
               threads * splits <= ENOUGH_THREADS && steps >= MIN_STEPS_PER_SPLIT * splits * slices))
             .map((wanted): Plan => {
               // As few as take all steps, so that none of them is empty.
