@@ -41,18 +41,19 @@ export const COST = {
   /** An index by which window picks a row of x, in multiply-adds. */
   pickOps: 11.3,
   /** A load of one x in the GEMV, in multiply-adds: caches serve fewer lanes than arithmetic. */
-  loadOps: 5.1,
+  loadOps: 4.4,
   /** The same of a line that a subgroup reads offsets from. */
-  lineOps: 2.4,
+  lineOps: 2.3,
   /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
   stepNs: 354,
   /** The same of a turn of the GEMV. */
-  turnNs: 730,
+  turnNs: 615,
   /** ns of a hand-over of sums within a workgroup. */
-  levelNs: 153,
-  /** Part of the times that are not the largest which shows all the same, in the GEMM and in the GEMV. */
+  levelNs: 136,
+  /** Part of the times that are not the largest which shows all the same. */
   unhidden: 0.4,
-  gemvUnhidden: 0.58,
+  /** The same of the GEMV with as few threads as threadsPerCore; more hide it, at most all of it shows. */
+  gemvUnhidden: 1.63,
   /** Bytes that starting a run of consecutive ones costs. */
   runStart: 7.3,
   /** Registers of a core; of a thread, those for each sum, for each vec4 loaded ahead, and the rest. */
@@ -61,7 +62,7 @@ export const COST = {
   loadRegisters: 8,
   threadRegisters: 14,
   /** Of a thread of the GEMV, beside its sums and the values under way. */
-  gemvRegisters: 12,
+  gemvRegisters: 11.5,
   /** Threads a core takes, in threadsPerCore. */
   residentThreads: 4,
   /** Part of the last-level cache that one operand may have to itself. */
@@ -104,7 +105,8 @@ export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfi
   const {cores, tflops, threadsPerCore, memoryGBs, cacheGBs, workgroupMemoryGBs} = profile;
   // A core's workgroups share it; those that don't fit in at once follow.
   const onBusiest = Math.ceil(work.workgroups / cores);
-  const resident = Math.min(onBusiest, residentWorkgroups(work, profile));
+  const room = residentWorkgroups(work, profile);
+  const resident = Math.min(onBusiest, room);
   const waves = Math.ceil(onBusiest / resident);
   const seconds = (amount: number, rate: number, workgroups: number) => (workgroups * amount * cores) / rate;
   // Workgroups of a wave hide each other's waiting; one alone takes what its threads take one after the other.
@@ -122,7 +124,9 @@ export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfi
   const launch = ((1 + passes.count) * profile.launchUs) / 1e3;
   const longest = Math.max(compute, memory, workgroupMemory);
   const others = compute + memory + workgroupMemory - longest;
-  const ms = longest + (plan.kind === 'gemv' ? COST.gemvUnhidden : COST.unhidden) * others + passes.ms + launch;
+  const shown = plan.kind === 'gemm' ? COST.unhidden :
+    Math.min(1, (COST.gemvUnhidden * threadsPerCore) / (room * work.threads));
+  const ms = longest + shown * others + passes.ms + launch;
   const terms = {compute, memory: memory + passes.ms, 'workgroup memory': workgroupMemory, launch};
   const bound = (Object.keys(terms) as Prediction['bound'][]).reduce((a, b) => terms[b] > terms[a] ? b : a);
   return {
