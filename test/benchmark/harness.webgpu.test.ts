@@ -146,7 +146,7 @@ describe('the suite smoke', () => {
       failed: ({why}) => heard.push(why),
     });
     const kernels = ['tf.matMul', 'dense', '8:32v32', '2:4'];
-    expect(heard).to.deep.equal([...new Array<string>(4).fill('figure'), ...kernels, ...kernels]);
+    expect(heard).to.deep.equal([...new Array<string>(5).fill('figure'), ...kernels, ...kernels]);
     expect(report.rows).to.have.length(report.total);
     for (const {ms, msMin, msMax, overMatMul, error} of report.rows) {
       expect(msMin).to.be.above(0).and.at.most(ms);

@@ -14,7 +14,7 @@ function row(suite: string, rows: number, kernel: string, ms: number, over: Part
 
 const report = (rows: Row[]): Report => ({
   adapter: {vendor: 'a & b', architecture: '<c>', device: '', description: ''}, date: '', seconds: 1,
-  device: {fmaTflops: 1, fmaScalarTflops: 1, fmaVec4Tflops: 1, copyGigabytesPerSecond: 60},
+  device: {fmaTflops: 1, fmaScalarTflops: 1, fmaVec4Tflops: 1, copyGigabytesPerSecond: 60, dispatchMicroseconds: 5},
   total: rows.length, rows, failures: [], means: [],
 });
 

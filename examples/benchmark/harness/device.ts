@@ -13,6 +13,8 @@ export interface DeviceFigures {
   fmaVec4Tflops: number;
   /** Bytes read and bytes written, both counted. */
   copyGigabytesPerSecond: number;
+  /** What a dispatch takes that does next to nothing and waits for the one before. */
+  dispatchMicroseconds: number;
 }
 
 const THREADS = 256;
@@ -72,6 +74,15 @@ const FILL_CODE = memoryCode(`
   for (var i = id.x; i < length; i += threads) {
     to[i] = vec4<f32>(vec4<u32>(i, i + 1u, i + 2u, i + 3u) * 2654435761u);
   }`);
+
+/** Each adds to what the one before wrote. */
+const STEP_CODE = `
+  @group(0) @binding(0) var<storage, read_write> buffer: array<f32>;
+  @compute @workgroup_size(1)
+  fn main() {
+    buffer[0] += 1.0;
+  }`;
+const STEPS_PER_PASS = 1000;
 
 /** A pipeline with its buffers, bound in the order given. */
 class Program {
@@ -164,10 +175,11 @@ export async function measureDevice(device: GPUDevice, heater: Heater, coldMs: n
     return (FLOPS_PER_WORKGROUP * heater.workgroups) / ms / 1e9;
   };
   const copyMs = await best(new Program(device, COPY_CODE, [target, source]), memoryWorkgroups, COPIES_PER_PASS);
+  const stepMs = await best(new Program(device, STEP_CODE, [target]), 1, STEPS_PER_PASS);
   const [fmaScalarTflops, fmaVec4Tflops] = [await fma('f32'), await fma('vec4<f32>')];
   const figures = {
     fmaTflops: Math.max(fmaScalarTflops, fmaVec4Tflops), fmaScalarTflops, fmaVec4Tflops,
-    copyGigabytesPerSecond: (2 * size) / copyMs / 1e6,
+    copyGigabytesPerSecond: (2 * size) / copyMs / 1e6, dispatchMicroseconds: 1000 * stepMs,
   };
   [source, target].forEach(buffer => buffer.destroy());
   return figures;

@@ -54,9 +54,9 @@ function pointText({rows, n, k}: Entry): string {
 }
 
 export function deviceText(figures: DeviceFigures): string {
-  const {fmaScalarTflops, fmaVec4Tflops, copyGigabytesPerSecond} = figures;
+  const {fmaScalarTflops, fmaVec4Tflops, copyGigabytesPerSecond, dispatchMicroseconds} = figures;
   return `FMA ${amount(fmaScalarTflops)} TFLOPS (scalar), ${amount(fmaVec4Tflops)} (vec4); ` +
-    `copy ${amount(copyGigabytesPerSecond)} GB/s`;
+    `copy ${amount(copyGigabytesPerSecond)} GB/s; a dispatch ${amount(dispatchMicroseconds)} µs`;
 }
 
 export function failureText({suite, kernel, dtype, why, ...entry}: Failure): string {
