@@ -37,10 +37,15 @@ for (const text of positionals) {
   };
   const problem = problemOf(Number(rows), spec);
   const ranked = chooserOf(webgpu).ranked(problem).slice(0, Number(options.most));
-  const times = await racePlans(stopwatch, Number(rows), spec, ranked.map(({plan}) => plan));
-  const results = ranked.map(({plan, prediction}, i) => ({plan, prediction, ms: times[i]}));
+  const times = await racePlans(stopwatch, Number(rows), spec, ranked.map(({plan}) => plan),
+    (plan, why) => console.log(`FAILED ${describe(plan)}: ${why}`));
+  const results = ranked.flatMap(({plan, prediction}, i) => {
+    const ms = times[i];
+    return ms === null ? [] : [{plan, prediction, ms}];
+  });
+  const best = Math.min(...results.map(({ms}) => ms));
   console.log(`\n${rows}×${n}×${k} ${pattern} ${dtype}: ${results.length} plans; the model's choice takes ` +
-    `${(times[0] / Math.min(...times)).toFixed(2)} × the best one's time`);
+    `${times[0] === null ? '–' : (times[0] / best).toFixed(2)} × the best one's time`);
   for (const {plan, prediction, ms} of results.sort((a, b) => a.ms - b.ms)) {
     const tflops = (2 * Number(rows) * Number(n) * Number(k)) / ms / 1e9;
     console.log(`${ms.toFixed(4).padStart(10)} ms ${tflops.toFixed(1).padStart(7)} TFLOPS ` +

@@ -48,8 +48,9 @@ export function valuesSnippet({dtype, alignedCols}: CompressedConfig): string {
 
 /**
  * `windowOffset(group, j)`: where in its window kept row j of a group lies. `offsetWord(group, j)`: the word that holds
- * it, shifted so that it is lowest; the next offsets follow upwards, four at least where j is a multiple of 4.
- * `rowOf(j, offset)`: the row of W. Needs `uniforms.wordsPerGroup`.
+ * it, shifted so that it is lowest; the next offsets follow upwards to the end of the word: at least four where j is a
+ * multiple of 4, and eight where it is one of 8 and offsets take less than a byte. `rowOf(j, offset)`: the row of W.
+ * Needs `uniforms.wordsPerGroup`.
  */
 export function indicesSnippet({pattern}: CompressedConfig): string {
   const bits = indexBits(pattern);

@@ -54,7 +54,7 @@ export function gemvGeometry({vecCols, turn, rows, threads}: GemvConfig) {
   };
 }
 
-/** Kept rows of each split: whole turns, and so whole words of offsets. */
+/** Kept rows of each split: whole turns, so that the offsets of a turn begin and end within words. */
 export function keptPerSplit(keptRows: number, splits: number): number {
   return SPLIT_ROWS * Math.ceil(keptRows / splits / SPLIT_ROWS);
 }

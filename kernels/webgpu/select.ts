@@ -64,7 +64,7 @@ const MAX_SLICED_STEP = 512;
 /** vec4s of the next step that a thread has registers for: with 12 kernels were up to twice as slow. */
 const MAX_LOADS = 11;
 const GEMV_SPLITS = [1, 2, 4, 8, 16];
-/** Rows up to which so many slices that one vec4 column needs may each read an x of their own. */
+/** Rows up to which workgroups of 4 vec4 columns are offered: they have the most slices, and each reads its own x. */
 const MAX_ROWS_OF_SHORT_RUNS = 8;
 /** Rows up to which workgroups of more threads than 256 have registers for their sums. */
 const MAX_ROWS_OF_MANY_THREADS = 2;
@@ -116,7 +116,7 @@ export function candidatePlans(problem: MatMulProblem, limits: ProgramLimits): P
   const gemvs = gemvPlans(problem, limits);
   const plans = [...gemms, ...gemvs.filter(isBindable)];
   // Where nothing can be bound, the kernel says what is too large.
-  return plans.length > 0 ? plans : gemvs.slice(-1);
+  return plans.length > 0 ? plans : gemvs.slice(0, 1);
 }
 
 /** Bytes of the largest buffer that a plan binds beside the inputs. */

@@ -63,6 +63,8 @@ export const COST = {
   threadRegisters: 14,
   /** Of a thread of the GEMV, beside its sums and the values under way. */
   gemvRegisters: 11.5,
+  /** Instructions more, as a part of all, for each part of the registers that a thread would need beyond its own. */
+  spillOps: 15,
   /** Threads a core takes, in threadsPerCore. */
   residentThreads: 4,
   /** Part of the last-level cache that one operand may have to itself. */
@@ -72,7 +74,7 @@ export const COST = {
 /** Threads that run in step, and the schedulers that a core has for them. */
 const SUBGROUP_SIZE = 32;
 const SCHEDULERS = 4;
-/** Threads of whose instructions a core begins one at a time, in threadsPerCore. */
+/** Lanes of a core: threads that it begins an instruction for at once, as a part of threadsPerCore. */
 const LANES = 0.25;
 /** Bytes that a thread's read of a vec4 takes of workgroup memory: most of its subgroup read the same (threadPlace). */
 const SHARED_READ = 4;
@@ -110,9 +112,11 @@ export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfi
   const waves = Math.ceil(onBusiest / resident);
   const seconds = (amount: number, rate: number, workgroups: number) => (workgroups * amount * cores) / rate;
   // Workgroups of a wave hide each other's waiting; one alone takes what its threads take one after the other.
-  const ofOne = 1e3 * seconds(work.ops, (tflops / 2) * 1e12, 1);
+  const spilled = Math.max(0, work.registersPerThread / profile.registersPerThread - 1);
+  const ops = work.ops * (1 + COST.spillOps * spilled);
+  const ofOne = 1e3 * seconds(ops, (tflops / 2) * 1e12, 1);
   const opsPerNs = ((tflops / 2) * 1e3) / (cores * threadsPerCore * LANES);
-  const alone = 1e-6 * (work.waitingNs + work.ops / work.threads / opsPerNs);
+  const alone = 1e-6 * (work.waitingNs + ops / work.threads / opsPerNs);
   // Subgroups are dealt out whole to the schedulers of a core; the one with most decides.
   const subgroups = work.threads / SUBGROUP_SIZE;
   const dealt = (workgroups: number) => (SCHEDULERS * Math.ceil((workgroups * subgroups) / SCHEDULERS)) / subgroups;
@@ -178,9 +182,8 @@ function gemmWork(
     sharedBytes: keptRows * (SHARED_READ * sliceThreads * ((xReads + threadCols) / 4 + picks) + 4 * tileCols) +
       4 * stepsPerSplit * xRows * tileRows,
     loadedBytes: stepsPerSplit * (loadedX + loadedW) + 4 * tileRows * tileCols,
-    // Each slice but the first takes about a step to hand over its sums.
-    waitingNs: (stepsInTurn + 1) * COST.stepNs +
-      (config.slices - 1) * COST.levelNs,
+    // Each slice but the first hands over its sums.
+    waitingNs: (stepsInTurn + 1) * COST.stepNs + (config.slices - 1) * COST.levelNs,
     memoryBytes: 0,
   };
   // Workgroups go along the columns first: those that run at once share rows of tiles, and what does not stay in the

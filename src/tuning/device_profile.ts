@@ -25,6 +25,8 @@ export interface DeviceProfile {
   /** Threads in flight that keep one core busy, and its workgroup memory, which bounds how many workgroups share it. */
   threadsPerCore: number;
   coreMemoryBytes: number;
+  /** Registers of 32 bits that a compiler may give a thread: what it needs beyond them lies in slow memory. */
+  registersPerThread: number;
 }
 
 /** What a GPU says of itself: GPUAdapterInfo, or the two fields of it that tfjs keeps. */
@@ -40,7 +42,7 @@ const MB = 1024 * KB;
 
 type Figures = [
   tflops: number, memoryGBs: number, cacheBytes: number, cacheGBs: number, workgroupMemoryGBs: number, launchUs: number,
-  cores: number, threadsPerCore: number, coreMemoryBytes: number,
+  cores: number, threadsPerCore: number, coreMemoryBytes: number, registersPerThread: number,
 ];
 
 /**
@@ -49,39 +51,41 @@ type Figures = [
  * PCI ids). The last fits every name: a guess between a phone's GPU and a desktop's.
  *
  * Workgroup memory is bytes per clock and core × cores × clock: 128 bytes on NVIDIA and AMD, 64 on Turing and on
- * integrated GPUs; Mali keeps it in the ordinary cache. Software (measured, SwiftShader on two CPU cores) pays dearly
- * for barriers and dispatches.
+ * integrated GPUs; Mali keeps it in the ordinary cache. Registers are those of the instruction sets: 256 on NVIDIA (less
+ * one) and AMD, 128 on Apple and, eight threads to an instruction, on Intel, 64 on Mali; elsewhere guessed. Software
+ * (measured, SwiftShader on two CPU cores) pays dearly for barriers and dispatches.
  */
 const FAMILIES: ReadonlyArray<[RegExp, string, Figures]> = [
-  //  TFLOPS, memory GB/s, cache bytes and GB/s, workgroup memory GB/s, launch µs, cores, threads and memory of a core
+  //  TFLOPS, memory GB/s, cache bytes and GB/s, workgroup memory GB/s, launch µs, cores, threads and memory of a
+  //  core, registers of a thread
   [/swiftshader|llvmpipe|lavapipe|mesa software|warp|basic render/, 'software',
-    [0.01, 1, 8 * MB, 4, 0.5, 100, 4, 16, 32 * KB]],
+    [0.01, 1, 8 * MB, 4, 0.5, 100, 4, 16, 32 * KB, 256]],
   // Measured on an H200: arithmetic and a copy by small programs, cache and launch fitted to products. An H100 has
   // 0.7 of the memory's figure.
   [/nvidia.*(hopper|\bgh200|\bh(100|200|800)\b|0x23)/, 'NVIDIA Hopper',
-    [58, 4060, 50 * MB, 7460, 33_400, 3.5, 132, 512, 228 * KB]],
-  [/nvidia.*(\ba100\b|0x20)/, 'NVIDIA A100', [19.5, 1400, 40 * MB, 4500, 19_500, 3, 108, 512, 164 * KB]],
-  [/nvidia.*blackwell/, 'NVIDIA Blackwell', [30.9, 620, 48 * MB, 3000, 15_400, 4, 48, 512, 100 * KB]],
-  [/nvidia.*lovelace/, 'NVIDIA Ada', [29.1, 470, 36 * MB, 2500, 14_600, 4, 46, 512, 100 * KB]],
-  [/nvidia.*ampere/, 'NVIDIA Ampere', [29.8, 700, 5 * MB, 2000, 14_900, 4, 68, 512, 100 * KB]],
-  [/nvidia.*turing/, 'NVIDIA Turing', [7.5, 410, 4 * MB, 1200, 3700, 4, 36, 512, 64 * KB]],
-  [/nvidia.*(pascal|maxwell|kepler)/, 'NVIDIA Pascal', [6.5, 230, 2 * MB, 800, 3200, 5, 15, 1024, 96 * KB]],
-  [/nvidia/, 'NVIDIA', [15, 450, 16 * MB, 1800, 7500, 4, 40, 512, 100 * KB]],
-  [/apple/, 'Apple', [3.6, 90, 8 * MB, 250, 900, 5, 10, 512, 32 * KB]],
-  [/samsung/, 'Samsung RDNA', [1.2, 45, 2 * MB, 150, 1200, 10, 6, 512, 64 * KB]],
-  [/amd.*rdna 1/, 'AMD RDNA 1', [7.9, 400, 4 * MB, 1500, 7900, 5, 36, 512, 64 * KB]],
-  [/amd.*rdna 2/, 'AMD RDNA 2', [13.2, 350, 96 * MB, 1200, 12_800, 5, 40, 512, 64 * KB]],
+    [58, 4060, 50 * MB, 7460, 33_400, 3.5, 132, 512, 228 * KB, 256]],
+  [/nvidia.*(\ba100\b|0x20)/, 'NVIDIA A100', [19.5, 1400, 40 * MB, 4500, 19_500, 3, 108, 512, 164 * KB, 256]],
+  [/nvidia.*blackwell/, 'NVIDIA Blackwell', [30.9, 620, 48 * MB, 3000, 15_400, 4, 48, 512, 100 * KB, 256]],
+  [/nvidia.*lovelace/, 'NVIDIA Ada', [29.1, 470, 36 * MB, 2500, 14_600, 4, 46, 512, 100 * KB, 256]],
+  [/nvidia.*ampere/, 'NVIDIA Ampere', [29.8, 700, 5 * MB, 2000, 14_900, 4, 68, 512, 100 * KB, 256]],
+  [/nvidia.*turing/, 'NVIDIA Turing', [7.5, 410, 4 * MB, 1200, 3700, 4, 36, 512, 64 * KB, 256]],
+  [/nvidia.*(pascal|maxwell|kepler)/, 'NVIDIA Pascal', [6.5, 230, 2 * MB, 800, 3200, 5, 15, 1024, 96 * KB, 256]],
+  [/nvidia/, 'NVIDIA', [15, 450, 16 * MB, 1800, 7500, 4, 40, 512, 100 * KB, 256]],
+  [/apple/, 'Apple', [3.6, 90, 8 * MB, 250, 900, 5, 10, 512, 32 * KB, 128]],
+  [/samsung/, 'Samsung RDNA', [1.2, 45, 2 * MB, 150, 1200, 10, 6, 512, 64 * KB, 256]],
+  [/amd.*rdna 1/, 'AMD RDNA 1', [7.9, 400, 4 * MB, 1500, 7900, 5, 36, 512, 64 * KB, 256]],
+  [/amd.*rdna 2/, 'AMD RDNA 2', [13.2, 350, 96 * MB, 1200, 12_800, 5, 40, 512, 64 * KB, 256]],
   // Half of the advertised TFLOPS: a compiler seldom finds two instructions to issue together.
-  [/amd.*rdna/, 'AMD RDNA 3', [18.6, 570, 64 * MB, 2500, 18_600, 5, 60, 512, 64 * KB]],
-  [/amd/, 'AMD GCN', [6.2, 220, 2 * MB, 900, 6200, 6, 36, 512, 64 * KB]],
-  [/intel.*(12 ?hp|xe ?2? ?hpg|\barc\b)/, 'Intel Arc', [17, 500, 16 * MB, 1500, 4300, 6, 32, 512, 64 * KB]],
-  [/intel.*(gen 1[2-9]|xe)/, 'Intel Xe', [2.2, 55, 4 * MB, 180, 520, 8, 6, 512, 64 * KB]],
-  [/intel/, 'Intel Gen 9', [0.44, 30, MB, 80, 200, 10, 3, 512, 64 * KB]],
-  [/adreno (7xx|8xx|x)/, 'Adreno 7xx', [2.2, 55, 2 * MB, 150, 500, 15, 6, 512, 32 * KB]],
-  [/qualcomm|adreno/, 'Adreno 6xx', [1.2, 30, MB, 100, 250, 20, 4, 512, 32 * KB]],
-  [/\barm\b|mali/, 'Mali', [1, 35, 2 * MB, 120, 120, 20, 10, 384, 32 * KB]],
-  [/img tec|powervr/, 'PowerVR', [0.5, 20, MB, 60, 120, 20, 2, 512, 16 * KB]],
-  [/^/, 'unknown GPU', [5, 150, 4 * MB, 600, 3000, 5, 24, 512, 32 * KB]],
+  [/amd.*rdna/, 'AMD RDNA 3', [18.6, 570, 64 * MB, 2500, 18_600, 5, 60, 512, 64 * KB, 256]],
+  [/amd/, 'AMD GCN', [6.2, 220, 2 * MB, 900, 6200, 6, 36, 512, 64 * KB, 256]],
+  [/intel.*(12 ?hp|xe ?2? ?hpg|\barc\b)/, 'Intel Arc', [17, 500, 16 * MB, 1500, 4300, 6, 32, 512, 64 * KB, 128]],
+  [/intel.*(gen 1[2-9]|xe)/, 'Intel Xe', [2.2, 55, 4 * MB, 180, 520, 8, 6, 512, 64 * KB, 128]],
+  [/intel/, 'Intel Gen 9', [0.44, 30, MB, 80, 200, 10, 3, 512, 64 * KB, 128]],
+  [/adreno (7xx|8xx|x)/, 'Adreno 7xx', [2.2, 55, 2 * MB, 150, 500, 15, 6, 512, 32 * KB, 128]],
+  [/qualcomm|adreno/, 'Adreno 6xx', [1.2, 30, MB, 100, 250, 20, 4, 512, 32 * KB, 128]],
+  [/\barm\b|mali/, 'Mali', [1, 35, 2 * MB, 120, 120, 20, 10, 384, 32 * KB, 64]],
+  [/img tec|powervr/, 'PowerVR', [0.5, 20, MB, 60, 120, 20, 2, 512, 16 * KB, 64]],
+  [/^/, 'unknown GPU', [5, 150, 4 * MB, 600, 3000, 5, 24, 512, 32 * KB, 128]],
 ];
 
 /** The profile of the family that an adapter's names belong to. */
@@ -91,9 +95,11 @@ export function profileOf(
   const [, name, figures] = FAMILIES.find(([pattern]) => pattern.test(names))!;
   const [
     tflops, memoryGBs, cacheBytes, cacheGBs, workgroupMemoryGBs, launchUs, cores, threadsPerCore, coreMemoryBytes,
+    registersPerThread,
   ] = figures;
   return {
     name, tflops, memoryGBs, cacheBytes, cacheGBs, workgroupMemoryGBs, launchUs, cores, threadsPerCore, coreMemoryBytes,
+    registersPerThread,
   };
 }
 

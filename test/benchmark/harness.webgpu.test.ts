@@ -140,7 +140,7 @@ describe('a plan of one\'s own', () => {
 describe('the suite smoke', () => {
   it('measures everything, and finds it right', async () => {
     const heard: string[] = [];
-    const report = await runBenchmark(webgpu(), {suites: ['smoke']}, {
+    const report = await runBenchmark(webgpu(), {suites: ['smoke'], rivals: 1}, {
       started: ({device}) => heard.push(...Object.values(device).map(figure => figure > 0 ? 'figure' : 'nothing')),
       measured: ({kernel}) => heard.push(kernel),
       failed: ({why}) => heard.push(why),
@@ -148,7 +148,13 @@ describe('the suite smoke', () => {
     const kernels = ['tf.matMul', 'dense', '8:32v32', '2:4'];
     expect(heard).to.deep.equal([...new Array<string>(5).fill('figure'), ...kernels, ...kernels]);
     expect(report.rows).to.have.length(report.total);
-    for (const {ms, msMin, msMax, overMatMul, error} of report.rows) {
+    for (const {kernel, ms, msMin, msMax, overMatMul, error, choiceOverBest, bestPlan} of report.rows) {
+      if (kernel === 'tf.matMul') {
+        expect(choiceOverBest).to.equal(null);
+      } else {
+        expect(choiceOverBest).to.be.at.least(1);
+        expect(JSON.parse(bestPlan!)).to.have.property('config');
+      }
       expect(msMin).to.be.above(0).and.at.most(ms);
       expect(msMax).to.be.at.least(ms);
       expect(overMatMul).to.be.above(0);

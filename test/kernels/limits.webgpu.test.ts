@@ -43,7 +43,7 @@ describe('a device whose dispatches have room for three workgroups a dimension',
 
 describe('a device with 16 KB of workgroup memory', () => {
   const CASES: Array<[string, Product]> = [
-    ['60:128v8', plainProduct({rows: 20, shape: [200, 36], pattern: '60:128v8'})], // elsewhere windows, too
+    ['60:128v8', plainProduct({rows: 20, shape: [200, 36], pattern: '60:128v8'})],
     ['8:32v64', plainProduct({rows: 150, shape: [64, 140], pattern: '8:32v64'})],
     ['1:2', plainProduct({rows: 1024, shape: [64, 1024], pattern: '1:2'})],
   ];

@@ -164,7 +164,7 @@ describe('the plans on offer', () => {
       } else if (vectorLength < 4) {
         expect([...kinds]).to.deep.equal(['expand']);
       } else {
-        // Windows of many rows need more workgroup memory than there may be.
+        // Windows of many rows need more workgroup memory, or registers, than there may be.
         const window: PlanKind[] = m <= 32 || kinds.has('window') ? ['window'] : [];
         expect([...kinds]).to.have.members(['packed', 'expand', ...window]);
       }
@@ -237,13 +237,19 @@ describe('the plans on offer', () => {
       isWhole(slices, tileCols, turnRows, plan.config.rows / rowsAtOnce);
       isWhole(Math.log2(slices)); // the sums meet in a tree
       expect(slices).to.be.at.least(rowsAtOnce); // one for each row whose sums meet at once
+      expect(plan.config.threads === 256 || plan.config.rows <= 2).to.equal(true);
       return;
     }
+    const {splits} = plan;
     const {strategy, tileRows, tileCols, threadRows, threadCols, block, unroll, buffers, slices, xPad, pattern} =
         plan.config;
     const geometry = gemmGeometry(plan.config);
     const {threadsX, threadsY, patchX, patchY, groupsInTile, span, keptPerBlock, xRows, indexWords} = geometry;
     const threads = geometry.sliceThreads;
+    // Registers: for the step loaded ahead, and beside slices.
+    expect(geometry.loadsPerThread).to.be.at.most(11);
+    expect(slices === 1 || (splits === 1 && threadRows * threadCols * keptPerBlock <= 512)).to.equal(true);
+    expect(strategy !== 'packed' || pattern.vectorLength >= threadCols).to.equal(true);
     isWhole(threadRows / 4, threadCols / 4, tileRows / threadRows, tileCols / threadCols, block, buffers, slices);
     isWhole(threads, threadsX, threadsY, patchX, patchY, groupsInTile, keptPerBlock, xRows, geometry.workgroupBytes);
     expect(threadsX * threadsY).to.equal(threads);

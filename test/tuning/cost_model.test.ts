@@ -77,8 +77,7 @@ describe('the cost model', () => {
       const steps = fc.integer({min: 1, max: 5000});
       fc.assert(fc.property(problems, steps, fc.nat(), fc.constantFrom(...PROFILES), (of, by, which, on) => {
         const plan = anyPlan(of, which);
-        // A little it may: one more workgroup can mean that every core has more of them, to hide waiting behind.
-        expect(predict(plan, grow(of, by), on).ms).to.be.at.least(0.98 * predict(plan, of, on).ms);
+        expect(predict(plan, grow(of, by), on).ms).to.be.at.least((1 - 1e-9) * predict(plan, of, on).ms);
       }), {seed, numRuns: 500});
     });
   }
@@ -121,7 +120,7 @@ describe('the cost model', () => {
     expect(compute(tileRows * 41, 4096)).to.be.above(compute(tileRows * 40, 4096));
   });
 
-  it('waits for the core that has one workgroup more than the others', () => {
+  it('waits for the core that needs a wave of workgroups more than the others', () => {
     const planned = fastest(problem(4096, 4096, 4096, '8:32v32'), HOPPER, isWhole);
     const {tileRows, tileCols} = planned.config as {tileRows: number; tileCols: number};
     const compute = (workgroups: number) =>

@@ -40,15 +40,23 @@ export const LEAST_EFFORT: Effort = {
 const ROUNDS = 5;
 /** Of a long product; less only where {@link Effort.longestRoundMs} would be exceeded. */
 const MIN_RUNS = 3;
-/** Of a race: rounds are shorter by this factor, and so many. */
+/** Of a race: rounds are shorter by this factor, and so many; few in a submission, for the GPU must not seem hung. */
 const RACE_SHARE = 5;
 const RACE_TURNS = 4;
+const RACERS_AT_ONCE = 8;
 /** Encoding has its price still. */
 const MAX_DISPATCHES = 4000;
 /** Systems take a GPU that is silent for two seconds to have hung. */
 const MAX_SUBMISSION_MS = 1000;
 /** Runs are multiplied by this until a trial takes a tenth of a round. */
 const TRIAL_FACTOR = 32;
+
+interface Racer {
+  recordings: Recording[];
+  next: number;
+  runs: number;
+  ms: number;
+}
 
 /** Runs a product for the i-th set of inputs. */
 export type Product = (i: number) => Tensor;
@@ -120,33 +128,44 @@ export class Stopwatch {
   }
 
   /**
-   * Compares products: rounds of a few milliseconds, in turn, and the least of each.
+   * Compares products: short rounds, in turn, and the least of each.
    * @returns milliseconds of each.
    */
   async race(products: Product[], sets: number): Promise<number[]> {
-    const racers = record(this.webgpu, products, sets).map(recordings => ({recordings, next: 0, runs: 1}));
-    const passes = racers.map(racer => (pass: GPUComputePassEncoder) => {
-      for (let i = 0; i < racer.runs; ++i) {
-        replay(pass, racer.recordings[racer.next++ % racer.recordings.length]);
+    const racers = record(this.webgpu, products, sets)
+        .map(recordings => ({recordings, next: 0, runs: 1, ms: Infinity}));
+    const most = Math.floor(MAX_DISPATCHES / RACE_SHARE);
+    // At first nobody knows how long they take: each by itself, once to warm up.
+    for (const racer of [...racers, ...racers]) {
+      await this.timeRacers([racer]);
+    }
+    for (const racer of racers) {
+      const fitting = Math.max(1, Math.floor(most / racer.recordings[0].length));
+      racer.runs = Math.max(1, Math.min(fitting, Math.ceil(this.effort.roundMs / RACE_SHARE / racer.ms)));
+      racer.ms = Infinity;
+    }
+    for (let turn = 0; turn < RACE_TURNS; ++turn) {
+      for (let first = 0; first < racers.length; first += RACERS_AT_ONCE) {
+        await this.timeRacers(racers.slice(first, first + RACERS_AT_ONCE));
       }
-    });
-    const turn = async () => {
-      const warmUpMs = this.warmUpMs();
-      const times = await timePasses(this.webgpu.device, pass => this.heater.encode(pass, warmUpMs), passes);
-      this.warmUntil = performance.now();
-      return times.map((time, i) => time / racers[i].runs);
-    };
-    await turn();
-    (await turn()).forEach((ms, i) => {
-      const most = Math.max(1, Math.floor(MAX_DISPATCHES / racers[i].recordings[0].length / racers.length));
-      racers[i].runs = Math.max(1, Math.min(most, Math.ceil(this.effort.roundMs / RACE_SHARE / ms)));
-    });
-    const turns: number[][] = [];
-    for (let i = 0; i < RACE_TURNS; ++i) {
-      turns.push(await turn());
     }
     flush(this.webgpu);
-    return racers.map((_, i) => Math.min(...turns.map(times => times[i])));
+    return racers.map(({ms}) => ms);
+  }
+
+  /** One submission; leaves the least time of each. */
+  private async timeRacers(racers: Racer[]): Promise<void> {
+    const warmUpMs = this.warmUpMs();
+    const times = await timePasses(this.webgpu.device, pass => this.heater.encode(pass, warmUpMs), racers.map(racer =>
+      (pass: GPUComputePassEncoder) => {
+        for (let i = 0; i < racer.runs; ++i) {
+          replay(pass, racer.recordings[racer.next++ % racer.recordings.length]);
+        }
+      }));
+    this.warmUntil = performance.now();
+    racers.forEach((racer, i) => {
+      racer.ms = Math.min(racer.ms, times[i] / racer.runs);
+    });
   }
 
   /** Milliseconds of one product, by round. */

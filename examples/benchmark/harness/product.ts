@@ -6,7 +6,7 @@ import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {NM_SPARSE_MAT_MUL, toAttrs} from '../../../kernels/contract.js';
 import {NO_EPILOGUE} from '../../../kernels/webgpu/epilogue.js';
 import {webgpuKernels} from '../../../kernels/webgpu/nm_sparse_mat_mul.js';
-import type {MatMulProblem, Plan} from '../../../kernels/webgpu/select.js';
+import {largestBinding, type MatMulProblem, type Plan} from '../../../kernels/webgpu/select.js';
 import type {NMSparseMatrix} from '../../../src/format/nm_sparse_matrix.js';
 import {nmSparseMatMul} from '../../../src/index.js';
 import {compileInParallel} from '../../../src/tuning/compile.js';
@@ -29,8 +29,9 @@ export interface Measured {
 /** Sampled errors above this are bugs, not rounding. */
 const MAX_ERROR = 2e-6;
 const MAX_SETS = 256;
-/** tfjs takes a while to encode each set for each plan. */
-const MAX_RACE_SETS = 12;
+/** tfjs takes a while to record each set for each plan, and each has outputs of its own. */
+const MAX_RACE_RECORDINGS = 2000;
+const MAX_RACE_BYTES = 4 * 2 ** 30;
 /** The layer before leaves x in the cache, unless x is larger than this share of it. */
 const LARGE_SHARE = 1 / 16;
 
@@ -59,9 +60,10 @@ interface Inputs {
   weightBytes: number;
 }
 
-/** Weights, and x where it is large, come in as many sets as outgrow any cache. */
-function drawInputs({webgpu, effort: {cacheBytes}}: Stopwatch, rows: number, spec: MatrixSpec): Inputs {
-  const setsOf = (bytes: number) => Math.max(1, Math.min(MAX_SETS, Math.ceil(cacheBytes / bytes)));
+/** Weights, and x where it is large, come in as many sets as outgrow any cache, unless that is more than `most`. */
+function drawInputs(
+    {webgpu, effort: {cacheBytes}}: Stopwatch, rows: number, spec: MatrixSpec, most = MAX_SETS): Inputs {
+  const setsOf = (bytes: number) => Math.max(1, Math.min(most, Math.ceil(cacheBytes / bytes)));
   const [k] = spec.shape;
   const xSets = 4 * rows * k > cacheBytes * LARGE_SHARE ? setsOf(4 * rows * k) : 1;
   const xs = Array.from({length: xSets}, () => drawX(webgpu, rows, k));
@@ -99,22 +101,34 @@ export async function measureProduct(
 
 /**
  * Which plan is fastest: they take turns in short rounds, so that the clock is the same to all.
- * @returns milliseconds of each.
- * @throws Error if a product is wrong.
+ * @returns milliseconds of each; null for a plan that is wrong or does not run, of which `failed` hears.
  */
 export async function racePlans(
-    stopwatch: Stopwatch, rows: number, spec: MatrixSpec, plans: Plan[]): Promise<number[]> {
+    stopwatch: Stopwatch, rows: number, spec: MatrixSpec, plans: Plan[], failed: (plan: Plan, why: string) => void):
+    Promise<(number | null)[]> {
   const {webgpu} = stopwatch;
-  const inputs = drawInputs(stopwatch, rows, spec);
+  const problem = problemOf(rows, spec);
+  // Recordings keep their outputs until the race is over.
+  const bytes = plans.reduce((sum, plan) => sum + 2 * largestBinding(plan, problem) + 4 * rows * spec.shape[1], 0);
+  const most = Math.max(1, Math.floor(Math.min(MAX_RACE_BYTES / bytes, MAX_RACE_RECORDINGS / plans.length)));
+  const inputs = drawInputs(stopwatch, rows, spec, most);
   const products = plans.map(plan => productOf(inputs, multiplyWith(webgpu, plan)));
+  const running: number[] = [];
   try {
-    await compileInParallel(webgpu, () => products.forEach(product => product(0).dispose()));
+    // What does not compile fails below.
+    await compileInParallel(webgpu, () => products.forEach(product => product(0).dispose())).catch(() => undefined);
     stopwatch.keepWarm();
     const reference = referenceOf(rows, spec);
-    for (const product of products) {
-      await checkOutput(webgpu, product(0), reference);
+    for (const [i, product] of products.entries()) {
+      try {
+        await checkOutput(webgpu, product(0), reference);
+        running.push(i);
+      } catch (error) {
+        failed(plans[i], (error as Error).message);
+      }
     }
-    return await stopwatch.race(products, Math.min(inputs.sets, MAX_RACE_SETS));
+    const times = await stopwatch.race(running.map(i => products[i]), inputs.sets);
+    return plans.map((_, i) => running.includes(i) ? times[running.indexOf(i)] : null);
   } finally {
     disposeInputs(inputs);
     freeUnusedBuffers(webgpu);

@@ -122,8 +122,14 @@ export async function runBenchmark(webgpu: WebGPUBackend, options: Options, list
     for (const point of points) {
       const here: Row[] = [];
       const candidates = [...BASELINES, ...variants];
-      await compileAll(webgpu, point, candidates);
+      update();
+      if (report.seconds > (options.limitSeconds ?? Infinity)) {
+        return report;
+      }
+      // What fails here fails again when its row is measured, and is noted then.
+      await compileAll(webgpu, point, candidates).catch(() => undefined);
       for (const candidate of candidates) {
+        update();
         if (report.seconds > (options.limitSeconds ?? Infinity)) {
           return report;
         }
@@ -147,7 +153,7 @@ export async function runBenchmark(webgpu: WebGPUBackend, options: Options, list
   return report;
 }
 
-/** Compiles the programs of a point in parallel; what does not compile fails when its row is measured. */
+/** Compiles the programs of a point in parallel. */
 async function compileAll(webgpu: WebGPUBackend, {rows, n, k}: Point, candidates: Candidate[]): Promise<void> {
   const x = drawX(webgpu, rows, k);
   const products = candidates.map(candidate => {
@@ -155,10 +161,12 @@ async function compileAll(webgpu: WebGPUBackend, {rows, n, k}: Point, candidates
     const spec: MatrixSpec = {shape: [k, n], pattern, dtype};
     return {multiply: multiplyBy(webgpu, candidate, rows, spec), matrix: drawMatrix(webgpu, spec)};
   });
-  await compileInParallel(webgpu, () => products.forEach(({multiply, matrix}) => multiply(x, matrix).dispose()))
-    .catch(() => undefined);
-  x.dispose();
-  products.forEach(({matrix}) => matrix.dispose());
+  try {
+    await compileInParallel(webgpu, () => products.forEach(({multiply, matrix}) => multiply(x, matrix).dispose()));
+  } finally {
+    x.dispose();
+    products.forEach(({matrix}) => matrix.dispose());
+  }
 }
 
 function multiplyBy(webgpu: WebGPUBackend, {isTfjs, plan}: Candidate, rows: number, spec: MatrixSpec): Multiply {
@@ -228,9 +236,10 @@ async function bestOf(stopwatch: Stopwatch, rows: number, spec: MatrixSpec, chos
   const others = chooserOf(stopwatch.webgpu).ranked(problemOf(rows, spec))
       .map(({plan}) => plan).filter(plan => planName(plan) !== planName(chosen)).slice(0, rivals);
   const plans = [chosen, ...others];
-  const times = await racePlans(stopwatch, rows, spec, plans);
-  const best = Math.min(...times);
-  return {choiceOverBest: times[0] / best, bestPlan: planName(plans[times.indexOf(best)])};
+  const times = await racePlans(stopwatch, rows, spec, plans, (plan, why) => console.warn(`${planName(plan)}: ${why}`));
+  const best = Math.min(...times.filter(ms => ms !== null));
+  return times[0] === null ? {choiceOverBest: null, bestPlan: null} :
+    {choiceOverBest: times[0] / best, bestPlan: planName(plans[times.indexOf(best)])};
 }
 
 /** A GPUAdapterInfo has getters only, which JSON does not see. */
