@@ -51,9 +51,9 @@ type Figures = [
  * PCI ids). The last fits every name: a guess between a phone's GPU and a desktop's.
  *
  * Workgroup memory is bytes per clock and core × cores × clock: 128 bytes on NVIDIA and AMD, 64 on Turing and on
- * integrated GPUs; Mali keeps it in the ordinary cache. Registers are those of the instruction sets: 256 on NVIDIA (less
- * one) and AMD, 128 on Apple and, eight threads to an instruction, on Intel, 64 on Mali; elsewhere guessed. Software
- * (measured, SwiftShader on two CPU cores) pays dearly for barriers and dispatches.
+ * integrated GPUs; Mali keeps it in the ordinary cache. Registers are those of the instruction sets: 256 on NVIDIA
+ * (less one) and AMD, 128 on Apple and, eight threads to an instruction, on Intel, 64 on Mali; elsewhere guessed.
+ * Software (measured, SwiftShader on two CPU cores) pays dearly for barriers and dispatches.
  */
 const FAMILIES: ReadonlyArray<[RegExp, string, Figures]> = [
   //  TFLOPS, memory GB/s, cache bytes and GB/s, workgroup memory GB/s, launch µs, cores, threads and memory of a
