@@ -41,8 +41,8 @@ function drawProduct(random: Random): Product {
 /** What a plan has in common with plans for other products that differ in little more than numbers. */
 function programOf(plan: Plan): string {
   if (plan.kind === 'gemv') {
-    const {rows, vecCols, threads} = plan.config;
-    return `${rows} rows, ${vecCols} vec4s, ${threads} threads`;
+    const {rows, vecCols, threads, turn} = plan.config;
+    return `${rows} rows, ${vecCols} vec4s, ${threads} threads, ${turn} kept rows a turn`;
   }
   const {strategy, tileRows, tileCols, threadRows, threadCols, block, buffers} = plan.config;
   const steps = strategy !== 'window' ? `${block} kept rows` : block === 1 ? 'a window' : 'windows';

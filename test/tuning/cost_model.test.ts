@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import {NO_EPILOGUE} from '../../kernels/webgpu/epilogue.js';
 import {candidatePlans, type MatMulProblem, type Plan} from '../../kernels/webgpu/select.js';
 import {parsePattern, VECTOR_LENGTHS} from '../../src/format/pattern.js';
-import {predict} from '../../src/tuning/cost_model.js';
+import {COST, predict} from '../../src/tuning/cost_model.js';
 import {profileOf, type DeviceProfile} from '../../src/tuning/device_profile.js';
 import {kindOf} from '../support/products.js';
 import {seed} from '../support/random.js';
@@ -128,6 +128,27 @@ describe('the cost model', () => {
     expect(planned.splits).to.equal(1);
     expect(compute(50)).to.be.closeTo(compute(41), 1e-9);
     expect(compute(41)).to.be.above(1.1 * compute(40));
+  });
+
+  describe('of one core', () => {
+    const pattern = '8:32v32';
+    const planned = candidatePlans(problem(4096, 4096, 4096, pattern), DEFAULT_LIMITS).find(({kind, config, splits}) =>
+      kind === 'gemm' && config.tileRows === 128 && config.tileCols === 32 && config.threadRows === 8 &&
+      config.block === 8 && config.slices === 1 && splits === 1)!;
+    const compute = (workgroups: number) =>
+      predict(planned, problem(128 * workgroups, 32, 4096, pattern), hopperOf(1)).compute;
+
+    it('deals subgroups out whole to the schedulers: five workgroups of two take as long as six', () => {
+      expect(compute(5)).to.be.closeTo(compute(6), 1e-9);
+      expect(compute(7)).to.be.closeTo(compute(6) * 4 / 3, 1e-9);
+    });
+
+    it('takes for one workgroup what its steps wait, and hides that behind others', () => {
+      const steps = 1024 / 8;
+      expect(compute(1)).to.be.above((steps * COST.stepNs) / 1e6);
+      expect(compute(2)).to.be.closeTo(compute(1), 1e-9);
+      expect(compute(6)).to.be.above(1.2 * compute(1));
+    });
   });
 
   it('splits k of a small output, where cores would idle, and not of a large one', () => {
