@@ -67,7 +67,8 @@ const PAGE_GLOBALS = ['document', 'fetch', 'location', 'navigator', 'nmSparse', 
 const NODE_GLOBALS = ['Buffer', 'URL', 'clearTimeout', 'console', 'performance', 'process', 'setTimeout'];
 
 export default defineConfig(
-  {ignores: ['dist/', 'build/', '.cache/', 'examples/**/out/', 'examples/**/dist/']},
+  // Hidden folders hold caches and what tools leave in a checkout; no source of the package lies in one.
+  {ignores: ['dist/', 'build/', '.*/', 'examples/**/out/', 'examples/**/dist/']},
   js.configs.recommended,
   {
     rules: {
