@@ -10,7 +10,7 @@ import {drawMatrix, drawX, visitColumn, xAt, type MatrixSpec} from '../../exampl
 import {timePasses} from '../../examples/benchmark/harness/pass_timer.js';
 import {multiplyAsUsersDo, multiplyWith, problemOf} from '../../examples/benchmark/harness/product.js';
 import {flush, record, replay} from '../../examples/benchmark/harness/recording.js';
-import {runBenchmark} from '../../examples/benchmark/harness/run.js';
+import {runBenchmark, type Options} from '../../examples/benchmark/harness/run.js';
 import {checkIndices} from '../../src/format/validate.js';
 import {chooserOf} from '../../src/tuning/choose.js';
 import {decompress, nmSparseMatMul, parsePattern} from '../../src/index.js';
@@ -172,4 +172,20 @@ describe('the suite smoke', () => {
     });
     expect(names).to.deep.equal(['3', '1 tf.matMul', '1 dense', '1 2:4']);
   });
+
+  const REFUSED: Array<[string, Options, string]> = [
+    ['a variant that no suite has', {suites: ['smoke'], only: ['8:32v33']}, "'8:32v33' is no point and no variant"],
+    ['a point that no suite has', {suites: ['smoke'], only: ['2x64x128']}, "'2x64x128' is no point and no variant"],
+    ['a suite that there is not', {suites: ['toString']}, "there is no suite 'toString'"],
+  ];
+  for (const [what, options, message] of REFUSED) {
+    it(`refuses ${what}, before it measures anything`, async () => {
+      const heard: string[] = [];
+      const hear = () => heard.push('something');
+      const error = await runBenchmark(webgpu(), options, {started: hear, measured: hear, failed: hear})
+        .catch((thrown: Error) => thrown);
+      expect(error).to.be.an('error').with.property('message').that.includes(message);
+      expect(heard).to.deep.equal([]);
+    });
+  }
 });

@@ -181,10 +181,20 @@ function chooseSuites({suites, only = [], shard = {index: 0, count: 1}}: Options
   const isPoint = (item: string) => /^\d+[x×]\d+[x×]\d+$/.test(item);
   const points = only.filter(isPoint).map(item => item.replaceAll('×', 'x'));
   const labels = only.filter(item => !isPoint(item));
-  return suites.map(name => {
-    if (!(name in SUITES)) {
+  for (const name of suites) {
+    if (!Object.hasOwn(SUITES, name)) {
       throw new Error(`there is no suite '${name}'; the suites are ${Object.keys(SUITES).join(', ')}.`);
     }
+  }
+  const all = suites.map(name => SUITES[name]).flatMap(suite => [
+    ...suite.points.map(({rows, n, k}) => `${rows}x${n}x${k}`), ...suite.variants.map(({label}) => label),
+  ]);
+  const unknown = [...points, ...labels].find(item => !all.includes(item));
+  if (unknown !== undefined) {
+    throw new Error(`only: '${unknown}' is no point and no variant of ${suites.join(', ')}; these are ` +
+      `${[...new Set(all)].slice(-12).join(', ')} and the like.`);
+  }
+  return suites.map(name => {
     const suite = SUITES[name];
     return {
       ...suite,
