@@ -24,7 +24,7 @@ export interface GemvConfig extends CompressedConfig {
   /** Rows of y a workgroup computes; rows beyond the last are computed again and not stored. */
   rows: 1 | 2 | 4 | 8 | 16;
   /** vec4 columns a workgroup computes: how long the runs are that it reads of W's rows. */
-  vecCols: 4 | 8 | 16 | 32 | 64;
+  vecCols: 4 | 8 | 16 | 32;
   /** Kept rows a slice takes in one turn. */
   turn: 4 | 8;
   threads: 256 | 512 | 1024;
