@@ -37,34 +37,38 @@ export interface Prediction {
 /** What the model does not count. Set after measurements on one NVIDIA H200 (docs/benchmarks.md). */
 export const COST = {
   /** Instructions that each doubling of slices costs, as a part of the others. */
-  sliceOps: 0.32,
+  sliceOps: 0.25,
   /** An index by which window picks a row of x, in multiply-adds. */
-  pickOps: 11.3,
+  pickOps: 9.75,
+  /**
+   * A vec4 on its way to workgroup memory, in multiply-adds: the core's one pipe for memory takes 8 cycles for those of
+   * a subgroup, 4 in and 4 out, in which its four schedulers could begin 32.
+   */
+  vecOps: 31,
   /** A load of one x in the GEMV, in multiply-adds: caches serve fewer lanes than arithmetic. */
   loadOps: 4.4,
   /** The same of a line that a subgroup reads offsets from. */
   lineOps: 2.3,
   /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
-  stepNs: 354,
+  stepNs: 474,
   /** The same of a turn of the GEMV. */
   turnNs: 615,
   /** ns of a hand-over of sums within a workgroup. */
-  levelNs: 136,
+  levelNs: 130,
   /** Part of the times that are not the largest which shows all the same. */
-  unhidden: 0.4,
+  unhidden: 0.085,
   /** The same of the GEMV with as few threads as threadsPerCore; more hide it, at most all of it shows. */
   gemvUnhidden: 1.63,
   /** Bytes that starting a run of consecutive ones costs. */
   runStart: 7.3,
-  /** Registers of a core; of a thread, those for each sum, for each vec4 loaded ahead, and the rest. */
+  /** Registers of a core; of a thread, beside one for each sum, those for each vec4 loaded ahead, and the rest. */
   registers: 65536,
-  sumRegisters: 1.2,
-  loadRegisters: 8,
-  threadRegisters: 14,
+  loadRegisters: 8.5,
+  threadRegisters: 38,
   /** Of a thread of the GEMV, beside its sums and the values under way. */
   gemvRegisters: 11.5,
   /** Instructions more, as a part of all, for each part of the registers that a thread would need beyond its own. */
-  spillOps: 15,
+  spillOps: 6,
   /** Threads a core takes, in threadsPerCore. */
   residentThreads: 4,
   /** Part of the last-level cache that one operand may have to itself. */
@@ -74,6 +78,8 @@ export const COST = {
 /** Threads that run in step, and the schedulers that a core has for them. */
 const SUBGROUP_SIZE = 32;
 const SCHEDULERS = 4;
+/** Registers are given to threads in so many at a time. */
+const REGISTER_UNIT = 8;
 /** Lanes of a core: threads that it begins an instruction for at once, as a part of threadsPerCore. */
 const LANES = 0.25;
 /** Bytes that a thread's read of a vec4 takes of workgroup memory: most of its subgroup read the same (threadPlace). */
@@ -146,10 +152,12 @@ function leastMs({rows, shape, pattern, dtype}: MatMulProblem, {tflops, memoryGB
 }
 
 function residentWorkgroups({threads, workgroupBytes, registersPerThread}: Work, profile: DeviceProfile): number {
+  const registers =
+    Math.min(profile.registersPerThread, REGISTER_UNIT * Math.ceil(registersPerThread / REGISTER_UNIT));
   return Math.max(1, Math.min(
     Math.floor(profile.coreMemoryBytes / workgroupBytes),
     Math.floor((COST.residentThreads * profile.threadsPerCore) / threads),
-    Math.floor(COST.registers / (threads * registersPerThread))));
+    Math.floor(COST.registers / (threads * registers))));
 }
 
 function gemmWork(
@@ -176,9 +184,9 @@ function gemmWork(
     workgroups: rowTiles * colTiles * splits,
     threads,
     workgroupBytes,
-    registersPerThread:
-      COST.sumRegisters * threadRows * threadCols + COST.loadRegisters * loadsPerThread + COST.threadRegisters,
-    ops: keptRows * sliceThreads * opsPerRow * (1 + COST.sliceOps * Math.log2(config.slices)),
+    registersPerThread: threadRows * threadCols + COST.loadRegisters * loadsPerThread + COST.threadRegisters,
+    ops: sliceThreads * (keptRows * opsPerRow + stepsPerSplit * loadsPerThread * COST.vecOps) *
+      (1 + COST.sliceOps * Math.log2(config.slices)),
     sharedBytes: keptRows * (SHARED_READ * sliceThreads * ((xReads + threadCols) / 4 + picks) + 4 * tileCols) +
       4 * stepsPerSplit * xRows * tileRows,
     loadedBytes: stepsPerSplit * (loadedX + loadedW) + 4 * tileRows * tileCols,
