@@ -26,23 +26,30 @@ export function valuesComponents({dtype, alignedCols}: CompressedConfig): number
 
 /**
  * `value4(j, c4)`: the values of kept row j in columns 4·c4 … 4·c4+3. Past the last column it returns what lies there:
- * such columns are never stored. Needs `uniforms.cols`.
+ * such columns are never stored. `stored4(j, c4)`: the same as stored, in as few registers, for `unpack4` when they are
+ * needed. Needs `uniforms.cols`.
  */
 export function valuesSnippet({dtype, alignedCols}: CompressedConfig): string {
   const aligned = {
     float32: 'return vec4<f32>(values[j * (u32(uniforms.cols) / 4u) + c4]);',
-    float16: `let words = bitcast<vec2<u32>>(values[j * (u32(uniforms.cols) / 4u) + c4]);
-      return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));`,
+    float16: 'return bitcast<vec2<u32>>(values[j * (u32(uniforms.cols) / 4u) + c4]);',
   };
   const unaligned = {
     float32: `let at = j * u32(uniforms.cols) + c4 * 4u;
       return vec4<f32>(f32(values[at]), f32(values[at + 1u]), f32(values[at + 2u]), f32(values[at + 3u]));`,
     float16: `let at = j * ((u32(uniforms.cols) + 1u) / 2u) + c4 * 2u;
-      return vec4<f32>(unpack2x16float(bitcast<u32>(values[at])), unpack2x16float(bitcast<u32>(values[at + 1u])));`,
+      return vec2<u32>(bitcast<u32>(values[at]), bitcast<u32>(values[at + 1u]));`,
   };
+  const stored = dtype === 'float16' ? 'vec2<u32>' : 'vec4<f32>';
   return `
-    fn value4(j: u32, c4: u32) -> vec4<f32> {
+    fn stored4(j: u32, c4: u32) -> ${stored} {
       ${(alignedCols ? aligned : unaligned)[dtype]}
+    }
+    fn unpack4(stored: ${stored}) -> vec4<f32> {
+      return ${dtype === 'float16' ? 'vec4<f32>(unpack2x16float(stored.x), unpack2x16float(stored.y))' : 'stored'};
+    }
+    fn value4(j: u32, c4: u32) -> vec4<f32> {
+      return unpack4(stored4(j, c4));
     }`;
 }
 

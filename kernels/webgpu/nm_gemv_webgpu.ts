@@ -2,11 +2,15 @@
  * The GEMV: y = x · W for few rows, where reading W once is all the work there is.
  *
  * A workgroup computes some columns for up to 16 rows. Its threads are vec4 columns × slices of the kept rows: a
- * slice takes some consecutive kept rows a turn, so that one word brings the offsets of four or more, and all of the
- * turn's loads are under way at once. Neighbouring slices read neighbouring rows of W. More columns are longer runs of
- * memory, more slices more rows at once. The sums of the slices meet in a tree in workgroup memory. Where the columns
- * alone leave the device idle, kept rows are split over workgroups too, and a second pass adds the parts
- * (reduce_webgpu.ts).
+ * slice takes some consecutive kept rows a turn, so that one word brings the offsets of four or more. Neighbouring
+ * slices read neighbouring rows of W. More columns are longer runs of memory, more slices more rows at once. The sums
+ * of the slices meet in a tree in workgroup memory. Where the columns alone leave the device idle, kept rows are split
+ * over workgroups too, and a second pass adds the parts (reduce_webgpu.ts).
+ *
+ * No turn waits for what it asked for itself (the paper's pipelining, section III-C): values are read a turn ahead, and
+ * so is x, from offsets read two turns ahead. Only where a vec4 of columns meets several groups, and so several x,
+ * there are no registers for them: then x is read in its turn, and offsets one turn ahead. The loop has no branch: what
+ * it reads past the end, WGSL keeps within the buffer, and nothing adds it up.
  *
  * Up to two rows, x is read in place, row-major: it lies in the cache. With more, a load for each row would be one for
  * every four multiply-adds; so x comes transposed (transpose_webgpu.ts), and a load brings four rows.
@@ -109,31 +113,41 @@ export class NMGemvProgram implements WebGPUProgram {
     // A vec4 of columns meets 4, 2 or 1 groups, so each kept row stands for as many rows of x.
     const groups = range(isDense(this.config) ? 1 : Math.max(1, 4 / vectorLength));
     const groupOf = (d: number) => `(col * 4u + ${(d * 4) / groups.length}u) / ${vectorLength}u`;
-    // One word brings the offsets of several kept rows, and is read a turn ahead: what it points to can be loaded then
-    // as soon as the turn begins, together with the values.
+    // One word brings the offsets of several kept rows.
     const together = Math.min(turn, 32 / indexBits(pattern));
-    const parts = range(turn / together);
-    const wordsAt = (j: string, assign: (name: string) => string) => isDense(this.config) ? '' :
-      parts.map(q => groups.map(d => `
-          ${assign(`word${q}_${d}`)} = offsetWord(${groupOf(d)}, ${j} + ${q * together}u);`).join('')).join('');
-    const offset = (d: number, q: number) =>
-      `(word${q}_${d} >> ((u - ${q * together}u) * OFFSET_BITS)) & OFFSET_MASK`;
-    const rowAt = (d: number, q: number) =>
-      isDense(this.config) ? 'j + u' : `min(rowOf(j + u, ${offset(d, q)}), lastRow)`;
-    const product = (q: number) => `
-            let value = value4(j + u, col);${groups.map(d => `
-            let k${d} = ${rowAt(d, q)};${
-      kMajor ? range(rows / 4).map(v => `
-            let x${d}_${v} = x[k${d} * xStride + xStart + ${v}u];`).join('') : ''}`).join('')}${rowIds.map(r => `
-            sum${r} += ${this.xVector(r, groups)} * value;`).join('')}`;
-    const whole = range(turn).map(u => `
-            {
-            const u = ${u}u;${product(Math.floor(u / together))}
-            }`).join('');
-    // The last rows of a split, one by one.
-    const rest = parts.map(q => `
-            for (var u = ${q * together}u; u < min(${(q + 1) * together}u, end - j); u++) {${product(q)}
-            }`).join('');
+    const wordsAt = (prefix: string, j: string, keyword: string) => isDense(this.config) ? '' :
+      range(turn / together).map(q => groups.map(d => `
+          ${keyword} ${prefix}${q}_${d} = offsetWord(${groupOf(d)}, ${j} + ${q * together}u);`).join('')).join('');
+    const shiftWords = (to: string, from: string) => isDense(this.config) ? '' :
+      range(turn / together).map(q => groups.map(d => `
+          ${to}${q}_${d} = ${from}${q}_${d};`).join('')).join('');
+    // What a kept row of the turn meets of x: for each group the rows of y, or vec4s of them.
+    const xs = groups.flatMap(d => range(kMajor ? rows / 4 : rows).map(i => ({d, i})));
+    const xLoad = (prefix: string, j: string, u: number, {d, i}: {d: number; i: number}) => {
+      const word = `${prefix}${Math.floor(u / together)}_${d}`;
+      const row = isDense(this.config) ? `${j} + ${u}u` :
+        `min(rowOf(${j} + ${u}u, (${word} >> (${u % together}u * OFFSET_BITS)) & OFFSET_MASK), lastRow)`;
+      return kMajor ? `x[(${row}) * xStride + xStart + ${i}u]` : `f32(x[x${i} + ${row}])`;
+    };
+    const xAhead = groups.length === 1;
+    const turnsAhead = xAhead ? 2 : 1;
+    const ahead = range(turn).flatMap(u => [
+      {name: `value${u}`, load: (_: string, j: string) => `stored4(${j} + ${u}u, col)`},
+      ...(xAhead ? xs : []).map(each => ({
+        name: `x${u}_${each.d}_${each.i}`, load: (prefix: string, j: string) => xLoad(prefix, j, u, each),
+      })),
+    ]);
+    const products = range(turn).map(u => ({u, code: `
+            let value = unpack4(value${u});${xAhead ? '' : xs.map(each => `
+            let x${u}_${each.d}_${each.i} = ${xLoad('word', 'j', u, each)};`).join('')}${rowIds.map(r => `
+            sum${r} += ${this.xVector(r, groups, `x${u}`)} * value;`).join('')}`}));
+    // The sums of four slices meet at each level, and the last few where they are stored: few barriers.
+    const levels: number[] = [];
+    let left = slices;
+    while (left > 8) {
+      left /= 4;
+      levels.push(left);
+    }
     const batches = range(rows / rowsAtOnce).map(b => rowIds.slice(b * rowsAtOnce, (b + 1) * rowsAtOnce));
     const finish = (sum: string, col: string) => partial ? sum : `epilogue(${sum}, ${col})`;
     const base = partial ? 'workgroupId.z * u32(uniforms.rows) + row' : 'row';
@@ -163,27 +177,36 @@ export class NMGemvProgram implements WebGPUProgram {
         let xStart = rowStart / 4u;` : rowIds.map(r => `
         let x${r} = min(rowStart + ${r}u, u32(uniforms.rows) - 1u) * u32(uniforms.depth);`).join('')}${rowIds.map(r => `
         var sum${r} = vec4<f32>(0.0);`).join('')}
-        var j = start + slice * ${turn}u;${wordsAt('j', name => `var ${name}`)}
-        for (; j < end; j += ${turnRows}u) {${wordsAt(`j + ${turnRows}u`, name => `let next_${name}`)}
-          if (j + ${turn}u <= end) {${whole}
-          } else {${rest}
-          }${isDense(this.config) ? '' : parts.map(q => groups.map(d => `
-          word${q}_${d} = next_word${q}_${d};`).join('')).join('')}
-        }${batches.map(batch => `
-        ${batch.map((r, i) => `sums[${i * threads}u + localIndex] = sum${r};`).join('\n        ')}
-        for (var half = ${slices / 2}u; half > 0u; half /= 2u) {
-          workgroupBarrier();
-          if (slice < half) {
-            for (var r = 0u; r < ${batch.length}u; r++) {
-              sums[r * ${threads}u + localIndex] += sums[r * ${threads}u + localIndex + half * ${vecCols}u];
-            }
-          }
+        var j = start + slice * ${turn}u;${wordsAt('word', 'j', 'var')}${
+  xAhead ? wordsAt('soon', `j + ${turnRows}u`, 'var') : ''}${ahead.map(({name, load}) => `
+        var ${name} = ${load('word', 'j')};`).join('')}
+        for (; j + ${turn}u <= end; j += ${turnRows}u) {${
+  wordsAt('later', `j + ${turnsAhead * turnRows}u`, 'let')}${ahead.map(({name, load}) => `
+          let next_${name} = ${load('soon', `j + ${turnRows}u`)};`).join('')}${products.map(({code}) => `
+          {${code}
+          }`).join('')}${
+  xAhead ? shiftWords('word', 'soon') + shiftWords('soon', 'later') : shiftWords('word', 'later')}${
+  ahead.map(({name}) => `
+          ${name} = next_${name};`).join('')}
         }
+        // The last rows of a split.
+        ${products.map(({u, code}) => `
+          if (j + ${u}u < end) {${code}
+          }`).join('')}${batches.map(batch => `
+        ${batch.map((r, i) => `sums[${i * threads}u + localIndex] = sum${r};`).join('\n        ')}${
+  levels.map(level => `
+        workgroupBarrier();
+        if (slice < ${level}u) {
+          for (var at = localIndex; at < ${batch.length * threads}u; at += ${threads}u) {
+            sums[at] += ${[1, 2, 3].map(i => `sums[at + ${i * level * vecCols}u]`).join(' + ')};
+          }
+        }`).join('')}
         workgroupBarrier();
         if (slice < ${batch.length}u) {
           let row = rowStart + ${batch[0]}u + slice;
           if (row < u32(uniforms.rows)) {
-            let sum = sums[slice * ${threads}u + localIndex % ${vecCols}u];${store}
+            let at = slice * ${threads}u + localIndex % ${vecCols}u;
+            let sum = ${range(left).map(i => `sums[at + ${i * vecCols}u]`).join(' + ')};${store}
           }
         }${batch !== batches[batches.length - 1] ? `
         workgroupBarrier();` : ''}`).join('')}
@@ -192,9 +215,9 @@ export class NMGemvProgram implements WebGPUProgram {
   }
 
   /** The x of a row that the four columns of a vec4 meet: one number, two or four. */
-  private xVector(row: number, groups: number[]): string {
+  private xVector(row: number, groups: number[], name: string): string {
     const {kMajor} = gemvGeometry(this.config);
-    const at = (d: number) => kMajor ? `x${d}_${row >> 2}[${row & 3}]` : `f32(x[x${row} + k${d}])`;
+    const at = (d: number) => kMajor ? `${name}_${d}_${row >> 2}[${row & 3}]` : `${name}_${d}_${row}`;
     return groups.length === 1 ? at(0) : groups.length === 2 ?
       `vec4<f32>(vec2<f32>(${at(0)}), vec2<f32>(${at(1)}))` : `vec4<f32>(${groups.map(at).join(', ')})`;
   }
