@@ -21,6 +21,7 @@
  * split.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
+import {indexBits} from '../../src/format/pack.js';
 import {indicesSnippet, valuesComponents, valuesSnippet} from './compressed_wgsl.js';
 import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms} from './epilogue.js';
 import {gemmGeometry, paddedRows, stepsPerSlice, type GemmConfig, type GemmGeometry} from './gemm_config.js';
@@ -196,8 +197,6 @@ function walk(config: GemmConfig, geometry: GemmGeometry): string {
 interface LoadItem {
   /** Global memory → the register `to`; past the last kept row only where `guarded`. */
   fetch: (to: string, guarded: boolean) => string;
-  /** After all fetches of a step: what the next one needs to know before its loads. */
-  readAhead?: string;
   /** The register `from` → workgroup memory. */
   commit: (from: string, buffer: string) => string;
   type: 'vec4<f32>' | 'u32';
@@ -229,31 +228,39 @@ function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
     (turn + 1) * perTurn <= count ? code : `if (${row} + ${turn * perTurn}u < ${count}u) {${code}}`;
   const declare = [
     `let xLane = thread % ${xVecs}u;`,
-    `let xRow = thread / ${xVecs}u;`,
+    // Written as the constant that it is, it makes others constant.
+    xRowsATurn === 1 ? 'const xRow = 0u;' : `let xRow = thread / ${xVecs}u;`,
     `let wLane = thread % ${wVecs}u;`,
     `let wRow = thread / ${wVecs}u;`,
     `let xFrom = xStart + xLane;`,
   ];
+
+  // Packed: the words that hold a step's offsets are read a step ahead, so that no load of x waits for one.
+  const words = new Map<string, (firstKept: string) => string>();
+  const rowsPerWord = Math.min(block, 32 / indexBits(config.pattern));
 
   const x = range(Math.ceil(xRows / xRowsATurn)).map((turn): LoadItem => {
     const first = turn * xRowsATurn;
     let row = `step * ${xRows}u + xRow + ${first}u`;
     let inside = `(${row}) < depth`;
     let at = `[0][xRow + ${first}u]`;
-    let readAhead: string | undefined;
     if (strategy === 'packed') {
       // Which group of the tile, and which kept row of the step: one of the two is the same for all threads.
       const wide = xRowsATurn >= block;
       declare.push(
         `let group${turn} = ${wide ? `xRow / ${block}u + ${first / block}u` : `${Math.floor(first / block)}u`};`,
-        `let kept${turn} = ${wide ? `xRow % ${block}u` : `xRow + ${first % block}u`};`,
-        // The word that holds the offset is read a step ahead, so that the load of x need not wait for it.
-        `var word${turn} = offsetWord(firstGroup + group${turn}, step * ${block}u + kept${turn});`);
-      row = `${windowStart(`kept${turn}`, block, n, m)} + (word${turn} & OFFSET_MASK)`;
+        `let kept${turn} = ${wide ? `xRow % ${block}u` : `xRow + ${first % block}u`};`);
+      // One word brings the offsets of several turns, where it is the same for all threads.
+      const inWord = (first % block) % rowsPerWord;
+      const firstInWord = (first % block) - inWord;
+      const isShared = !wide && rowsPerWord % xRowsATurn === 0;
+      const word = isShared ? `word${Math.floor(first / block)}_${firstInWord}` : `word${turn}`;
+      words.set(word, firstKept =>
+        `offsetWord(firstGroup + group${turn}, ${firstKept} + ${isShared ? `${firstInWord}u` : `kept${turn}`})`);
+      const offset = isShared ? `(${word} >> ((xRow + ${inWord}u) * OFFSET_BITS))` : word;
+      row = `${windowStart(`kept${turn}`, block, n, m)} + (${offset} & OFFSET_MASK)`;
       inside = `firstKept + kept${turn} < keptRows`;
       at = `[group${turn}][kept${turn}]`;
-      readAhead = `
-              word${turn} = offsetWord(firstGroup + group${turn}, firstKept + ${slices * block}u + kept${turn});`;
     }
     const load = `x[(${row}) * xStride + xFrom]`;
     return {
@@ -262,7 +269,6 @@ function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
                 ${to} = ${guarded ? `select(vec4<f32>(0.0), ${load}, ${inside})` : load};`),
       commit: (from, buffer) => within('xRow', turn, xRowsATurn, xRows, `
             xTile[slice][${buffer}]${at}.at[xLane / ${threadsY}u][xLane % ${threadsY}u] = ${from};`),
-      readAhead,
     };
   });
 
@@ -293,12 +299,15 @@ function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
   });
 
   const items = [...x, ...w, ...indices];
-  declare.push(...items.map(({type}, i) => `var next${i}: ${type};`));
+  declare.push(
+    ...[...words].map(([word, read]) => `var ${word} = ${read(`step * ${block}u`)};`),
+    ...items.map(({type}, i) => `var next${i}: ${type};`));
   const fetch = (guarded: boolean) => `
             {
               let firstKept = step * ${keptPerBlock}u;${
     items.map((item, i) => item.fetch(`next${i}`, guarded)).join('')}${
-    items.map(({readAhead}) => readAhead ?? '').join('')}
+    [...words].map(([word, read]) => `
+              ${word} = ${read(`firstKept + ${slices * block}u`)};`).join('')}
             }`;
   return {
     declare: declare.join('\n        '),
