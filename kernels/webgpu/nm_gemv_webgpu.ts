@@ -42,11 +42,20 @@ const SPLIT_ROWS = 8;
 /** vec4s of sums in workgroup memory at once: the default limit of 16 KB. */
 const MAX_SUMS = 1024;
 
+/** Sums that the thread which stores one adds up: a level of the tree would be another barrier. */
+const MAX_LAST_SUMS = 8;
+
 /** What a configuration implies. */
 export function gemvGeometry({vecCols, turn, rows, threads}: GemvConfig) {
   const slices = threads / vecCols;
+  const levels: number[] = [];
+  while ((levels.at(-1) ?? slices) > MAX_LAST_SUMS) {
+    levels.push((levels.at(-1) ?? slices) / 4);
+  }
   return {
     slices,
+    /** Slices that are left after each level of the tree, where four meet; the last ones meet where they are stored. */
+    levels,
     /** Columns of y a workgroup computes. */
     tileCols: 4 * vecCols,
     /** Kept rows all slices of a workgroup cover in one turn. */
@@ -108,7 +117,7 @@ export class NMGemvProgram implements WebGPUProgram {
   getUserCode(): string {
     const {rows, vecCols, turn, threads, pattern, alignedCols, partial, epilogue} = this.config;
     const {vectorLength} = pattern;
-    const {slices, turnRows, kMajor, rowsAtOnce} = gemvGeometry(this.config);
+    const {slices, levels, turnRows, kMajor, rowsAtOnce} = gemvGeometry(this.config);
     const rowIds = range(rows);
     // A vec4 of columns meets 4, 2 or 1 groups, so each kept row stands for as many rows of x.
     const groups = range(isDense(this.config) ? 1 : Math.max(1, 4 / vectorLength));
@@ -141,13 +150,6 @@ export class NMGemvProgram implements WebGPUProgram {
             let value = unpack4(value${u});${xAhead ? '' : xs.map(each => `
             let x${u}_${each.d}_${each.i} = ${xLoad('word', 'j', u, each)};`).join('')}${rowIds.map(r => `
             sum${r} += ${this.xVector(r, groups, `x${u}`)} * value;`).join('')}`}));
-    // The sums of four slices meet at each level, and the last few where they are stored: few barriers.
-    const levels: number[] = [];
-    let left = slices;
-    while (left > 8) {
-      left /= 4;
-      levels.push(left);
-    }
     const batches = range(rows / rowsAtOnce).map(b => rowIds.slice(b * rowsAtOnce, (b + 1) * rowsAtOnce));
     const finish = (sum: string, col: string) => partial ? sum : `epilogue(${sum}, ${col})`;
     const base = partial ? 'workgroupId.z * u32(uniforms.rows) + row' : 'row';
@@ -206,7 +208,7 @@ export class NMGemvProgram implements WebGPUProgram {
           let row = rowStart + ${batch[0]}u + slice;
           if (row < u32(uniforms.rows)) {
             let at = slice * ${threads}u + localIndex % ${vecCols}u;
-            let sum = ${range(left).map(i => `sums[at + ${i * vecCols}u]`).join(' + ')};${store}
+            let sum = ${range(levels.at(-1) ?? slices).map(i => `sums[at + ${i * vecCols}u]`).join(' + ')};${store}
           }
         }${batch !== batches[batches.length - 1] ? `
         workgroupBarrier();` : ''}`).join('')}

@@ -46,27 +46,27 @@ export const COST = {
    */
   vecOps: 31,
   /** A load of one x in the GEMV, in multiply-adds: caches serve fewer lanes than arithmetic. */
-  loadOps: 4.4,
+  loadOps: 3,
   /** The same of a line that a subgroup reads offsets from. */
-  lineOps: 2.3,
+  lineOps: 2.6,
   /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
   stepNs: 474,
   /** The same of a turn of the GEMV. */
-  turnNs: 615,
+  turnNs: 411,
   /** ns of a hand-over of sums within a workgroup. */
   levelNs: 130,
   /** Part of the times that are not the largest which shows all the same. */
   unhidden: 0.085,
   /** The same of the GEMV with as few threads as threadsPerCore; more hide it, at most all of it shows. */
-  gemvUnhidden: 1.63,
+  gemvUnhidden: 0.92,
   /** Bytes that starting a run of consecutive ones costs. */
-  runStart: 7.3,
+  runStart: 8,
   /** Registers of a core; of a thread, beside one for each sum, those for each vec4 loaded ahead, and the rest. */
   registers: 65536,
   loadRegisters: 8.5,
   threadRegisters: 38,
   /** Of a thread of the GEMV, beside its sums and the values under way. */
-  gemvRegisters: 11.5,
+  gemvRegisters: 7,
   /** Instructions more, as a part of all, for each part of the registers that a thread would need beyond its own. */
   spillOps: 6,
   /** Threads a core takes, in threadsPerCore. */
@@ -208,7 +208,7 @@ function gemvWork(
     {config, splits}: Extract<Plan, {kind: 'gemv'}>, {rows, shape, pattern, dtype}: MatMulProblem,
     profile: DeviceProfile): Work {
   const [k, n] = shape;
-  const {tileCols, slices, turnRows, rowsAtOnce} = gemvGeometry(config);
+  const {tileCols, levels, turnRows, rowsAtOnce} = gemvGeometry(config);
   const {vecCols, threads} = config;
   // Of a vec4 of columns: how many rows of x it meets for each kept row.
   const distinct = Math.max(1, 4 / pattern.vectorLength);
@@ -234,7 +234,7 @@ function gemvWork(
     sharedBytes: treeBytes,
     loadedBytes: perSplit * (run + (groups * indexBits(pattern)) / 8),
     waitingNs: COST.turnNs * Math.ceil(perSplit / turnRows) +
-      COST.levelNs * Math.log2(slices) * (config.rows / rowsAtOnce),
+      COST.levelNs * (1 + levels.length) * (config.rows / rowsAtOnce),
     memoryBytes: wBytes * (inCache(wBytes, profile) ? 1 : rowTiles) + 4 * rows * k + 4 * rows * n * splits,
   };
 }
