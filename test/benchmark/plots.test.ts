@@ -14,7 +14,9 @@ function row(suite: string, rows: number, kernel: string, ms: number, over: Part
 
 const report = (rows: Row[]): Report => ({
   adapter: {vendor: 'a & b', architecture: '<c>', device: '', description: ''}, date: '', seconds: 1,
-  device: {fmaTflops: 1, fmaScalarTflops: 1, fmaVec4Tflops: 1, copyGigabytesPerSecond: 60, dispatchMicroseconds: 5},
+  device: {
+    fmaTflops: 1, fmaScalarTflops: 1, fmaVec4Tflops: 1, copyGigabytesPerSecond: 60, dispatchMicroseconds: 5, copies: [],
+  },
   total: rows.length, rows, failures: [], means: [],
 });
 

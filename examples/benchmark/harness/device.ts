@@ -15,6 +15,8 @@ export interface DeviceFigures {
   copyGigabytesPerSecond: number;
   /** What a dispatch takes that does next to nothing and waits for the one before. */
   dispatchMicroseconds: number;
+  /** What dispatches take that each copy as many bytes, between places that no cache holds. */
+  copies: Array<{megabytes: number; microseconds: number}>;
 }
 
 const THREADS = 256;
@@ -32,6 +34,10 @@ const MAX_WORKGROUPS = 65535;
 /** vec4s that a thread of a memory program moves. */
 const VECS_PER_THREAD = 16;
 const COPIES_PER_PASS = 2;
+/** Megabytes read and written, together, of the short copies; what a pass of them takes, and the grids to try. */
+const SHORT_COPIES = [8, 16, 24, 48, 96, 192, 384];
+const SHORT_COPIES_MS = 5;
+const SHORT_VECS_PER_THREAD = [4, 16];
 
 /** The compiler can neither foresee the sums nor drop them: start, factor and bounds are the buffer's. */
 function fmaCode(type: 'f32' | 'vec4<f32>'): string {
@@ -84,24 +90,23 @@ const STEP_CODE = `
   }`;
 const STEPS_PER_PASS = 1000;
 
-/** A pipeline with its buffers, bound in the order given. */
+/** A pipeline and what it binds, in the order of its bindings; of several sets, each dispatch takes the next. */
 class Program {
   private readonly pipeline: GPUComputePipeline;
-  private readonly bindGroup: GPUBindGroup;
+  private readonly bindGroups: GPUBindGroup[];
 
-  constructor(device: GPUDevice, code: string, buffers: GPUBuffer[]) {
+  constructor(device: GPUDevice, code: string, ...sets: GPUBufferBinding[][]) {
     const compute = {module: device.createShaderModule({code}), entryPoint: 'main'};
     this.pipeline = device.createComputePipeline({layout: 'auto', compute});
-    this.bindGroup = device.createBindGroup({
-      layout: this.pipeline.getBindGroupLayout(0),
-      entries: buffers.map((buffer, binding) => ({binding, resource: {buffer}})),
-    });
+    this.bindGroups = sets.map(set => device.createBindGroup({
+      layout: this.pipeline.getBindGroupLayout(0), entries: set.map((resource, binding) => ({binding, resource})),
+    }));
   }
 
   encode(pass: GPUComputePassEncoder, workgroups: number, times = 1): void {
     pass.setPipeline(this.pipeline);
-    pass.setBindGroup(0, this.bindGroup);
     for (let i = 0; i < times; ++i) {
+      pass.setBindGroup(0, this.bindGroups[i % this.bindGroups.length]);
       pass.dispatchWorkgroups(workgroups);
     }
   }
@@ -122,7 +127,7 @@ export class Heater {
 
   /** @param coldMs how long this GPU takes to get warm. */
   static async create(device: GPUDevice, coldMs: number): Promise<Heater> {
-    const program = new Program(device, fmaCode('f32'), [fmaBuffer(device)]);
+    const program = new Program(device, fmaCode('f32'), [{buffer: fmaBuffer(device)}]);
     let workgroups = 1;
     const run = (times: number): EncodePass => pass => program.encode(pass, workgroups, times);
     let [ms] = await timePasses(device, run(1), [run(1)]);
@@ -158,7 +163,7 @@ export async function measureDevice(device: GPUDevice, heater: Heater, coldMs: n
   const [source, target] = await largestBuffers(device, mostBytes);
   const {size} = source;
   const memoryWorkgroups = Math.ceil(size / 16 / VECS_PER_THREAD / THREADS);
-  const fill = new Program(device, FILL_CODE, [source, target]);
+  const fill = new Program(device, FILL_CODE, [{buffer: source}, {buffer: target}]);
   const best = async (program: Program, workgroups: number, times: number): Promise<number> => {
     const run: EncodePass = pass => program.encode(pass, workgroups, times);
     const leadIn: EncodePass = pass => {
@@ -170,16 +175,31 @@ export async function measureDevice(device: GPUDevice, heater: Heater, coldMs: n
   };
   const fma = async (type: 'f32' | 'vec4<f32>') => {
     const buffer = fmaBuffer(device);
-    const ms = await best(new Program(device, fmaCode(type), [buffer]), heater.workgroups, 1);
+    const ms = await best(new Program(device, fmaCode(type), [{buffer}]), heater.workgroups, 1);
     buffer.destroy();
     return (FLOPS_PER_WORKGROUP * heater.workgroups) / ms / 1e9;
   };
-  const copyMs = await best(new Program(device, COPY_CODE, [target, source]), memoryWorkgroups, COPIES_PER_PASS);
-  const stepMs = await best(new Program(device, STEP_CODE, [target]), 1, STEPS_PER_PASS);
+  const copy = new Program(device, COPY_CODE, [{buffer: target}, {buffer: source}]);
+  const copyMs = await best(copy, memoryWorkgroups, COPIES_PER_PASS);
+  const stepMs = await best(new Program(device, STEP_CODE, [{buffer: target}]), 1, STEPS_PER_PASS);
+  const copies = [];
+  for (const megabytes of SHORT_COPIES.filter(each => each * 1e6 <= size)) {
+    // Offsets of bindings are multiples of 256.
+    const half = 256 * Math.floor((megabytes * 1e6) / 512);
+    const sets = Array.from({length: Math.floor(size / half)}, (_, i) =>
+      [target, source].map(buffer => ({buffer, offset: i * half, size: half})));
+    const program = new Program(device, COPY_CODE, ...sets);
+    const inPass = Math.ceil(SHORT_COPIES_MS / (copyMs * half / size));
+    const times = [];
+    for (const vecs of SHORT_VECS_PER_THREAD) {
+      times.push(await best(program, Math.ceil(half / 16 / vecs / THREADS), inPass));
+    }
+    copies.push({megabytes, microseconds: 1000 * Math.min(...times)});
+  }
   const [fmaScalarTflops, fmaVec4Tflops] = [await fma('f32'), await fma('vec4<f32>')];
   const figures = {
     fmaTflops: Math.max(fmaScalarTflops, fmaVec4Tflops), fmaScalarTflops, fmaVec4Tflops,
-    copyGigabytesPerSecond: (2 * size) / copyMs / 1e6, dispatchMicroseconds: 1000 * stepMs,
+    copyGigabytesPerSecond: (2 * size) / copyMs / 1e6, dispatchMicroseconds: 1000 * stepMs, copies,
   };
   [source, target].forEach(buffer => buffer.destroy());
   return figures;

@@ -54,9 +54,10 @@ function pointText({rows, n, k}: Entry): string {
 }
 
 export function deviceText(figures: DeviceFigures): string {
-  const {fmaScalarTflops, fmaVec4Tflops, copyGigabytesPerSecond, dispatchMicroseconds} = figures;
+  const {fmaScalarTflops, fmaVec4Tflops, copyGigabytesPerSecond, dispatchMicroseconds, copies} = figures;
   return `FMA ${amount(fmaScalarTflops)} TFLOPS (scalar), ${amount(fmaVec4Tflops)} (vec4); ` +
-    `copy ${amount(copyGigabytesPerSecond)} GB/s; a dispatch ${amount(dispatchMicroseconds)} µs`;
+    `copy ${amount(copyGigabytesPerSecond)} GB/s; a dispatch ${amount(dispatchMicroseconds)} µs` +
+    copies.map(({megabytes, microseconds}) => `; ${megabytes} MB copied in ${amount(microseconds)} µs`).join('');
 }
 
 export function failureText({suite, kernel, dtype, why, ...entry}: Failure): string {
