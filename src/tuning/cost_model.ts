@@ -45,28 +45,31 @@ export const COST = {
    * a subgroup, 4 in and 4 out, in which its four schedulers could begin 32.
    */
   vecOps: 31,
-  /** A load of one x in the GEMV, in multiply-adds: caches serve fewer lanes than arithmetic. */
-  loadOps: 3,
-  /** The same of a line that a subgroup reads offsets from. */
-  lineOps: 2.6,
+  /**
+   * A place in memory that a subgroup of the GEMV reads a word of x or offsets from, in multiply-adds of a thread; and
+   * one that it reads four rows of a transposed x from.
+   */
+  placeOps: 0.04,
+  vecPlaceOps: 0.6,
   /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
   stepNs: 474,
   /** The same of a turn of the GEMV. */
-  turnNs: 411,
+  turnNs: 240,
   /** ns of a hand-over of sums within a workgroup. */
   levelNs: 130,
   /** Part of the times that are not the largest which shows all the same. */
   unhidden: 0.085,
-  /** The same of the GEMV with as few threads as threadsPerCore; more hide it, at most all of it shows. */
-  gemvUnhidden: 0.92,
+  /** The same of the GEMV. */
+  gemvUnhidden: 0.88,
   /** Bytes that starting a run of consecutive ones costs. */
-  runStart: 8,
+  runStart: 8.8,
   /** Registers of a core; of a thread, beside one for each sum, those for each vec4 loaded ahead, and the rest. */
   registers: 65536,
   loadRegisters: 8.5,
   threadRegisters: 38,
-  /** Of a thread of the GEMV, beside its sums and the values under way. */
-  gemvRegisters: 7,
+  /** Of a thread of the GEMV: for each word that a turn has read for the next, and beside those and its sums. */
+  heldRegisters: 1.1,
+  gemvRegisters: 18,
   /** Instructions more, as a part of all, for each part of the registers that a thread would need beyond its own. */
   spillOps: 6,
   /** Threads a core takes, in threadsPerCore. */
@@ -134,8 +137,7 @@ export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfi
   const launch = ((1 + passes.count) * profile.launchUs) / 1e3;
   const longest = Math.max(compute, memory, workgroupMemory);
   const others = compute + memory + workgroupMemory - longest;
-  const shown = plan.kind === 'gemm' ? COST.unhidden :
-    Math.min(1, (COST.gemvUnhidden * threadsPerCore) / (room * work.threads));
+  const shown = plan.kind === 'gemm' ? COST.unhidden : COST.gemvUnhidden;
   const ms = longest + shown * others + passes.ms + launch;
   const terms = {compute, memory: memory + passes.ms, 'workgroup memory': workgroupMemory, launch};
   const bound = (Object.keys(terms) as Prediction['bound'][]).reduce((a, b) => terms[b] > terms[a] ? b : a);
@@ -208,14 +210,20 @@ function gemvWork(
     {config, splits}: Extract<Plan, {kind: 'gemv'}>, {rows, shape, pattern, dtype}: MatMulProblem,
     profile: DeviceProfile): Work {
   const [k, n] = shape;
-  const {tileCols, levels, turnRows, rowsAtOnce} = gemvGeometry(config);
+  const {tileCols, levels, turnRows, rowsAtOnce, kMajor} = gemvGeometry(config);
   const {vecCols, threads} = config;
+  const isDense = pattern.n === pattern.m;
   // Of a vec4 of columns: how many rows of x it meets for each kept row.
-  const distinct = Math.max(1, 4 / pattern.vectorLength);
-  // Of a subgroup's lanes: how many groups they read a word of offsets for, each from a line of its own.
-  const lines = Math.max(1, (Math.min(SUBGROUP_SIZE, vecCols) * 4) / Math.max(4, pattern.vectorLength));
-  const wordsPerRow = pattern.n === pattern.m ? 0 : distinct / Math.min(config.turn, 32 / indexBits(pattern));
-  const opsPerVec4 = config.rows * (4 + distinct * COST.loadOps) + wordsPerRow * lines * COST.lineOps;
+  const distinct = isDense ? 1 : Math.max(1, 4 / pattern.vectorLength);
+  // Places that the lanes of a subgroup read at once: offsets from each group, x besides for each slice.
+  const lanes = Math.min(SUBGROUP_SIZE, vecCols);
+  const groupsRead = isDense ? 1 : Math.ceil((lanes * 4) / Math.max(4, pattern.vectorLength));
+  const xOps = kMajor ? (config.rows / 4) * COST.vecPlaceOps : config.rows * COST.placeOps;
+  const wordsPerRow = isDense ? 0 : distinct / Math.min(config.turn, 32 / indexBits(pattern));
+  const opsPerVec4 = 4 * config.rows + distinct * xOps * (groupsRead * SUBGROUP_SIZE) / lanes +
+    wordsPerRow * groupsRead * COST.placeOps;
+  // Words that a turn has read for the next: values as they are stored, and x where there is one for four values.
+  const held = config.turn * (valueBytes(dtype) + (distinct === 1 ? config.rows : 0));
   const rowTiles = Math.ceil(rows / config.rows);
   const run = valueBytes(dtype) * tileCols;
   const groups = Math.max(1, tileCols / pattern.vectorLength);
@@ -229,7 +237,8 @@ function gemvWork(
     workgroups: rowTiles * Math.ceil(n / tileCols) * splits,
     threads,
     workgroupBytes: rowsAtOnce * threads * 16,
-    registersPerThread: Math.min(COST.registers / threads, 4 * config.rows + 4 * config.turn + COST.gemvRegisters),
+    registersPerThread: Math.min(
+      COST.registers / threads, 4 * config.rows + COST.heldRegisters * held + COST.gemvRegisters),
     ops: kept * vecCols * opsPerVec4,
     sharedBytes: treeBytes,
     loadedBytes: perSplit * (run + (groups * indexBits(pattern)) / 8),
