@@ -49,27 +49,27 @@ export const COST = {
    * A place in memory that a subgroup of the GEMV reads a word of x or offsets from, in multiply-adds of a thread; and
    * one that it reads four rows of a transposed x from.
    */
-  placeOps: 0.04,
-  vecPlaceOps: 0.6,
+  placeOps: 0.11,
+  vecPlaceOps: 0.55,
   /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
   stepNs: 474,
-  /** The same of a turn of the GEMV. */
-  turnNs: 240,
+  /** ns of a kept row that a thread of the GEMV reads; it reads a turn more than it needs. */
+  rowNs: 58,
   /** ns of a hand-over of sums within a workgroup. */
   levelNs: 130,
   /** Part of the times that are not the largest which shows all the same. */
   unhidden: 0.085,
   /** The same of the GEMV. */
-  gemvUnhidden: 0.88,
+  gemvUnhidden: 0.87,
   /** Bytes that starting a run of consecutive ones costs. */
-  runStart: 8.8,
+  runStart: 6.4,
   /** Registers of a core; of a thread, beside one for each sum, those for each vec4 loaded ahead, and the rest. */
   registers: 65536,
   loadRegisters: 8.5,
   threadRegisters: 38,
   /** Of a thread of the GEMV: for each word that a turn has read for the next, and beside those and its sums. */
-  heldRegisters: 1.1,
-  gemvRegisters: 18,
+  heldRegisters: 1.15,
+  gemvRegisters: 16.5,
   /** Instructions more, as a part of all, for each part of the registers that a thread would need beyond its own. */
   spillOps: 6,
   /** Threads a core takes, in threadsPerCore. */
@@ -121,7 +121,7 @@ export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfi
   const waves = Math.ceil(onBusiest / resident);
   const seconds = (amount: number, rate: number, workgroups: number) => (workgroups * amount * cores) / rate;
   // Workgroups of a wave hide each other's waiting; one alone takes what its threads take one after the other.
-  const spilled = Math.max(0, work.registersPerThread / profile.registersPerThread - 1);
+  const spilled = Math.max(0, work.registersPerThread / mostRegisters(work, profile) - 1);
   const ops = work.ops * (1 + COST.spillOps * spilled);
   const ofOne = 1e3 * seconds(ops, (tflops / 2) * 1e12, 1);
   const opsPerNs = ((tflops / 2) * 1e3) / (cores * threadsPerCore * LANES);
@@ -153,9 +153,15 @@ function leastMs({rows, shape, pattern, dtype}: MatMulProblem, {tflops, memoryGB
   return Math.max((2 * rows * n * keptRowCount(k, pattern)) / tflops / 1e9, bytes / memoryGBs / 1e6);
 }
 
-function residentWorkgroups({threads, workgroupBytes, registersPerThread}: Work, profile: DeviceProfile): number {
+/** Registers that a thread can have. */
+function mostRegisters({threads}: Work, {registersPerThread}: DeviceProfile): number {
+  return Math.min(registersPerThread, COST.registers / threads);
+}
+
+function residentWorkgroups(work: Work, profile: DeviceProfile): number {
+  const {threads, workgroupBytes, registersPerThread} = work;
   const registers =
-    Math.min(profile.registersPerThread, REGISTER_UNIT * Math.ceil(registersPerThread / REGISTER_UNIT));
+    Math.min(mostRegisters(work, profile), REGISTER_UNIT * Math.ceil(registersPerThread / REGISTER_UNIT));
   return Math.max(1, Math.min(
     Math.floor(profile.coreMemoryBytes / workgroupBytes),
     Math.floor((COST.residentThreads * profile.threadsPerCore) / threads),
@@ -237,12 +243,11 @@ function gemvWork(
     workgroups: rowTiles * Math.ceil(n / tileCols) * splits,
     threads,
     workgroupBytes: rowsAtOnce * threads * 16,
-    registersPerThread: Math.min(
-      COST.registers / threads, 4 * config.rows + COST.heldRegisters * held + COST.gemvRegisters),
+    registersPerThread: 4 * config.rows + COST.heldRegisters * held + COST.gemvRegisters,
     ops: kept * vecCols * opsPerVec4,
     sharedBytes: treeBytes,
     loadedBytes: perSplit * (run + (groups * indexBits(pattern)) / 8),
-    waitingNs: COST.turnNs * Math.ceil(perSplit / turnRows) +
+    waitingNs: COST.rowNs * config.turn * (1 + Math.ceil(perSplit / turnRows)) +
       COST.levelNs * (1 + levels.length) * (config.rows / rowsAtOnce),
     memoryBytes: wBytes * (inCache(wBytes, profile) ? 1 : rowTiles) + 4 * rows * k + 4 * rows * n * splits,
   };

@@ -7,6 +7,7 @@ describe('the profile of a GPU', () => {
     ['NVIDIA Hopper', {vendor: 'nvidia', architecture: 'hopper'}],
     ['NVIDIA Hopper', {vendor: 'nvidia', architecture: '', device: '0x2335', description: 'NVIDIA: 550.54.15'}],
     ['NVIDIA Hopper', {vendor: 'nvidia', description: 'NVIDIA H200'}],
+    ['NVIDIA Hopper', {vendor: 'nvidia', architecture: '', device: '', description: ''}],
     ['NVIDIA A100', {vendor: 'nvidia', description: 'NVIDIA A100-SXM4-80GB'}],
     ['NVIDIA Ampere', {vendor: 'nvidia', architecture: 'ampere'}],
     ['NVIDIA Ada', {vendor: 'nvidia', architecture: 'lovelace'}],
