@@ -49,8 +49,8 @@ export type Plan =
 /** The pattern of every dense configuration, so that all share their shaders. */
 const DENSE_PATTERN: NMPattern = {n: 1, m: 1, vectorLength: 1};
 
-/** From one row on a GEMV is worth trying, up to the rows that it takes W twice for; a GEMM from some rows on. */
-const MAX_GEMV_ROWS = 32;
+/** From one row on a GEMV is worth trying, up to the rows that it takes W four times for; a GEMM from some on. */
+const MAX_GEMV_ROWS = 64;
 const MIN_GEMM_ROWS = 5;
 /** Threads that keep any GPU busy: kept rows are split over workgroups up to there. */
 const ENOUGH_THREADS = 2 ** 18;

@@ -120,14 +120,14 @@ function isWhole(...numbers: number[]): void {
 }
 
 describe('the plans on offer', () => {
-  it('are a GEMV for up to 32 rows and GEMMs from 5 rows on, and never none', () => {
+  it('are a GEMV for up to 64 rows and GEMMs from 5 rows on, and never none', () => {
     holdsForOffers((problem, plans) => {
       expect(plans).to.not.be.empty;
       const {rows} = problem;
       const offered = candidatePlans(problem, BINDS_ANYTHING).map(({kind}) => kind);
       if (rows < 5) {
         expect(offered).to.not.include('gemm');
-      } else if (rows <= 32) {
+      } else if (rows <= 64) {
         expect(offered).to.include.members(['gemv', 'gemm']);
       } else {
         expect(offered).to.include('gemm').and.not.to.include('gemv');
