@@ -18,7 +18,7 @@ const COLORS = ['#888888', '#000000', '#0072b2', '#d55e00', '#009e73', '#cc79a7'
 
 /** @returns SVG by file name. */
 export function plotReport({adapter, device, rows}: Report): Record<string, string> {
-  const where = adapter.description || `${adapter.vendor} ${adapter.architecture}`;
+  const where = adapter.device || adapter.description || `${adapter.vendor} ${adapter.architecture}`;
   const charts = [...new Set(rows.map(({suite}) => suite))].flatMap(suite => {
     const of = rows.filter(row => row.suite === suite);
     const many = of.filter(row => row.rows > FEW_ROWS);
