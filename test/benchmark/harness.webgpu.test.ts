@@ -7,6 +7,7 @@ import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {expect} from 'chai';
 import {largestError, referenceOf} from '../../examples/benchmark/harness/check.js';
 import {drawMatrix, drawX, visitColumn, xAt, type MatrixSpec} from '../../examples/benchmark/harness/data.js';
+import {LEAST_EFFORT, Stopwatch} from '../../examples/benchmark/harness/measure.js';
 import {timePasses} from '../../examples/benchmark/harness/pass_timer.js';
 import {multiplyAsUsersDo, multiplyWith, problemOf} from '../../examples/benchmark/harness/product.js';
 import {flush, record, replay} from '../../examples/benchmark/harness/recording.js';
@@ -137,11 +138,27 @@ describe('a plan of one\'s own', () => {
   });
 });
 
+describe('the figures of a device', () => {
+  it('have a time for each short copy that fits its buffers', async () => {
+    const stopwatch = await Stopwatch.create(webgpu(), {...LEAST_EFFORT, deviceBytes: 16.5e6});
+    const {copies, copyGigabytesPerSecond, dispatchMicroseconds} = await stopwatch.measureDevice();
+    expect(copies.map(({megabytes}) => megabytes)).to.deep.equal([8, 16]);
+    for (const {megabytes, microseconds} of copies) {
+      // Of a software GPU, beside other tests: only the order of magnitude is known.
+      expect(microseconds).to.be.above(dispatchMicroseconds / 10);
+      expect((megabytes * 1e3) / microseconds).to.be.within(copyGigabytesPerSecond / 20, copyGigabytesPerSecond * 20);
+    }
+  });
+});
+
 describe('the suite smoke', () => {
   it('measures everything, and finds it right', async () => {
     const heard: string[] = [];
     const report = await runBenchmark(webgpu(), {suites: ['smoke'], rivals: 1}, {
-      started: ({device}) => heard.push(...Object.values(device).map(figure => figure > 0 ? 'figure' : 'nothing')),
+      started({device: {copies, ...figures}}) {
+        expect(copies).to.be.empty; // The least effort has no buffers so large.
+        heard.push(...Object.values(figures).map(figure => figure > 0 ? 'figure' : 'nothing'));
+      },
       measured: ({kernel}) => heard.push(kernel),
       failed: ({why}) => heard.push(why),
     });
