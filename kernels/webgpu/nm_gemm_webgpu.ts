@@ -253,7 +253,7 @@ function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
       // One word brings the offsets of several turns, where it is the same for all threads.
       const inWord = (first % block) % rowsPerWord;
       const firstInWord = (first % block) - inWord;
-      const isShared = !wide && rowsPerWord % xRowsATurn === 0;
+      const isShared = !wide && rowsPerWord % xRowsATurn === 0 && block % rowsPerWord === 0;
       const word = isShared ? `word${Math.floor(first / block)}_${firstInWord}` : `word${turn}`;
       words.set(word, firstKept =>
         `offsetWord(firstGroup + group${turn}, ${firstKept} + ${isShared ? `${firstInWord}u` : `kept${turn}`})`);

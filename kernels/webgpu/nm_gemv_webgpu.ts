@@ -49,13 +49,16 @@ const MAX_LAST_SUMS = 8;
 export function gemvGeometry({vecCols, turn, rows, threads}: GemvConfig) {
   const slices = threads / vecCols;
   const levels: number[] = [];
-  while ((levels.at(-1) ?? slices) > MAX_LAST_SUMS) {
-    levels.push((levels.at(-1) ?? slices) / 4);
+  let left = slices;
+  while (left > MAX_LAST_SUMS) {
+    left /= 4;
+    levels.push(left);
   }
   return {
     slices,
-    /** Slices that are left after each level of the tree, where four meet; the last ones meet where they are stored. */
+    /** Slices left after each level of the tree, where four meet, and those that meet where they are stored. */
     levels,
+    lastSlices: left,
     /** Columns of y a workgroup computes. */
     tileCols: 4 * vecCols,
     /** Kept rows all slices of a workgroup cover in one turn. */
@@ -117,7 +120,7 @@ export class NMGemvProgram implements WebGPUProgram {
   getUserCode(): string {
     const {rows, vecCols, turn, threads, pattern, alignedCols, partial, epilogue} = this.config;
     const {vectorLength} = pattern;
-    const {slices, levels, turnRows, kMajor, rowsAtOnce} = gemvGeometry(this.config);
+    const {levels, lastSlices, turnRows, kMajor, rowsAtOnce} = gemvGeometry(this.config);
     const rowIds = range(rows);
     // A vec4 of columns meets 4, 2 or 1 groups, so each kept row stands for as many rows of x.
     const groups = range(isDense(this.config) ? 1 : Math.max(1, 4 / vectorLength));
@@ -208,7 +211,7 @@ export class NMGemvProgram implements WebGPUProgram {
           let row = rowStart + ${batch[0]}u + slice;
           if (row < u32(uniforms.rows)) {
             let at = slice * ${threads}u + localIndex % ${vecCols}u;
-            let sum = ${range(levels.at(-1) ?? slices).map(i => `sums[at + ${i * vecCols}u]`).join(' + ')};${store}
+            let sum = ${range(lastSlices).map(i => `sums[at + ${i * vecCols}u]`).join(' + ')};${store}
           }
         }${batch !== batches[batches.length - 1] ? `
         workgroupBarrier();` : ''}`).join('')}

@@ -228,7 +228,7 @@ function gemvWork(
   const wordsPerRow = isDense ? 0 : distinct / Math.min(config.turn, 32 / indexBits(pattern));
   const opsPerVec4 = 4 * config.rows + distinct * xOps * (groupsRead * SUBGROUP_SIZE) / lanes +
     wordsPerRow * groupsRead * COST.placeOps;
-  // Words that a turn has read for the next: values as they are stored, and x where there is one for four values.
+  // Words that a turn has read for the next: four values, as many as one has bytes, and x where they share one.
   const held = config.turn * (valueBytes(dtype) + (distinct === 1 ? config.rows : 0));
   const rowTiles = Math.ceil(rows / config.rows);
   const run = valueBytes(dtype) * tileCols;
@@ -246,7 +246,7 @@ function gemvWork(
     registersPerThread: 4 * config.rows + COST.heldRegisters * held + COST.gemvRegisters,
     ops: kept * vecCols * opsPerVec4,
     sharedBytes: treeBytes,
-    loadedBytes: perSplit * (run + (groups * indexBits(pattern)) / 8),
+    loadedBytes: perSplit * (run + (isDense ? 0 : groups * indexBits(pattern)) / 8),
     waitingNs: COST.rowNs * config.turn * (1 + Math.ceil(perSplit / turnRows)) +
       COST.levelNs * (1 + levels.length) * (config.rows / rowsAtOnce),
     memoryBytes: wBytes * (inCache(wBytes, profile) ? 1 : rowTiles) + 4 * rows * k + 4 * rows * n * splits,

@@ -62,7 +62,8 @@ const FAMILIES: ReadonlyArray<[RegExp, string, Figures]> = [
     [0.01, 1, 8 * MB, 4, 0.5, 100, 4, 16, 32 * KB, 256]],
   // Measured on an H200: arithmetic and a copy by small programs, cache and launch fitted to products. An H100 has
   // 0.7 of the memory's figure. Chromium names no model, and of architectures only those that desktops have: where it
-  // knows no more than the vendor (seen with an H200), the GPU is a data centre's.
+  // knows no more than the vendor (seen with an H200), the GPU is taken for a data centre's: a bet, for it may also be
+  // newer than the browser.
   [/^nvidia *$|nvidia.*(hopper|\bgh200|\bh(100|200|800)\b|0x23)/, 'NVIDIA Hopper',
     [58, 4060, 50 * MB, 5550, 33_400, 3.5, 132, 512, 228 * KB, 256]],
   [/nvidia.*(\ba100\b|0x20)/, 'NVIDIA A100', [19.5, 1400, 40 * MB, 4500, 19_500, 3, 108, 512, 164 * KB, 256]],

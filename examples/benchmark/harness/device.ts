@@ -37,6 +37,7 @@ const COPIES_PER_PASS = 2;
 /** Megabytes read and written, together, of the short copies; what a pass of them takes, and the grids to try. */
 const SHORT_COPIES = [8, 16, 24, 48, 96, 192, 384];
 const SHORT_COPIES_MS = 5;
+const MAX_SHORT_COPIES = 2000;
 const SHORT_VECS_PER_THREAD = [4, 16];
 
 /** The compiler can neither foresee the sums nor drop them: start, factor and bounds are the buffer's. */
@@ -189,7 +190,8 @@ export async function measureDevice(device: GPUDevice, heater: Heater, coldMs: n
     const sets = Array.from({length: Math.floor(size / half)}, (_, i) =>
       [target, source].map(buffer => ({buffer, offset: i * half, size: half})));
     const program = new Program(device, COPY_CODE, ...sets);
-    const inPass = Math.ceil(SHORT_COPIES_MS / (copyMs * half / size));
+    // A clock too coarse for the copy says 0.
+    const inPass = Math.min(MAX_SHORT_COPIES, Math.ceil(SHORT_COPIES_MS / (copyMs * half / size)));
     const times = [];
     for (const vecs of SHORT_VECS_PER_THREAD) {
       times.push(await best(program, Math.ceil(half / 16 / vecs / THREADS), inPass));
