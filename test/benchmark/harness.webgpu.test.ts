@@ -194,6 +194,8 @@ describe('the suite smoke', () => {
     ['a variant that no suite has', {suites: ['smoke'], only: ['8:32v33']}, "'8:32v33' is no point and no variant"],
     ['a point that no suite has', {suites: ['smoke'], only: ['2x64x128']}, "'2x64x128' is no point and no variant"],
     ['a suite that there is not', {suites: ['toString']}, "there is no suite 'toString'"],
+    ['a limit that is no number', {suites: ['smoke'], limitSeconds: NaN}, 'limitSeconds is NaN'],
+    ['a part of a rival', {suites: ['smoke'], rivals: 1.5}, 'rivals is 1.5'],
   ];
   for (const [what, options, message] of REFUSED) {
     it(`refuses ${what}, before it measures anything`, async () => {

@@ -177,7 +177,14 @@ function multiplyBy(webgpu: WebGPUBackend, {isTfjs, plan}: Candidate, rows: numb
 type NamedSuite = Suite & {name: string};
 
 /** What of the suites named is wanted. */
-function chooseSuites({suites, only = [], shard = {index: 0, count: 1}}: Options): NamedSuite[] {
+function chooseSuites(
+    {suites, only = [], shard = {index: 0, count: 1}, rivals = 0, limitSeconds = Infinity}: Options): NamedSuite[] {
+  if (!(limitSeconds > 0)) {
+    throw new Error(`limitSeconds is ${limitSeconds}; give a number above 0.`);
+  }
+  if (!Number.isInteger(rivals) || rivals < 0) {
+    throw new Error(`rivals is ${rivals}; give a whole number, 0 for none.`);
+  }
   const isPoint = (item: string) => /^\d+[x×]\d+[x×]\d+$/.test(item);
   const points = only.filter(isPoint).map(item => item.replaceAll('×', 'x'));
   const labels = only.filter(item => !isPoint(item));
