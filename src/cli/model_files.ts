@@ -35,6 +35,10 @@ const ELEMENT_BYTES: Record<string, number> = {
   float32: 4, int32: 4, bool: 1, complex64: 8, uint8: 1, uint16: 2, float16: 2,
 };
 const STRING_LENGTH_BYTES = 4;
+/** Characters of a wrong value that an error shows. */
+const MOST_SHOWN = 60;
+/** The classes whose config lists layers: tfjs's own, and what Keras calls a Model since 2.3. */
+const MODEL_CLASSES = ['Sequential', 'Model', 'Functional'];
 
 /**
  * Reads and checks a saved layers model.
@@ -81,7 +85,7 @@ function parseModelJson(path: string, text: Uint8Array): io.ModelJSON {
     throw new Error(`${path} is not JSON: ${reasonOf(error)}`, {cause: error});
   }
   if (!isObject(json)) {
-    throw new Error(`${path} is JSON, but not a saved model: it holds ${JSON.stringify(json).slice(0, 40)}`);
+    throw new Error(`${path} is JSON, but not a saved model: it holds ${inJson(json)}`);
   }
   const topology = json.modelTopology as Record<string, unknown> | undefined;
   if (json.format === 'graph-model' || (isObject(topology) && Array.isArray(topology.node))) {
@@ -100,10 +104,53 @@ function parseModelJson(path: string, text: Uint8Array): io.ModelJSON {
   if (!hasLayers || typeof config.class_name !== 'string') {
     throw new Error(`${path}: modelTopology names no layers (class_name and config are missing)`);
   }
+  const where = `modelTopology.${config === topology ? '' : 'model_config.'}config`;
+  checkLayers(`${path}: ${where}`, config.class_name, config.config);
   if (!Array.isArray(json.weightsManifest)) {
     throw new Error(`${path} has no weightsManifest: it describes a model without its weights; save it with them`);
   }
   return json as io.ModelJSON;
+}
+
+/**
+ * Every layer must say which class it is of and how it is configured, those of models within models too: tfjs reads
+ * both without a check, and its errors name no layer. A model of a class of its own keeps its layers as it likes.
+ */
+function checkLayers(where: string, className: string, config: unknown): void {
+  if (!MODEL_CLASSES.includes(className)) {
+    return;
+  }
+  const [list, layers] = Array.isArray(config) ? [where, config as unknown[]] :
+    [`${where}.layers`, (config as Record<string, unknown>).layers];
+  if (!Array.isArray(layers) || layers.length === 0) {
+    throw new Error(`${list} must be a list of layers; it is ${inJson(layers)}`);
+  }
+  layers.forEach((layer: unknown, index) => {
+    const wrong = wrongInLayer(layer);
+    if (wrong) {
+      throw new Error(`${list}[${index}] ${wrong}`);
+    }
+    const {class_name: ofClass, config: inner} = layer as {class_name: string; config: unknown};
+    checkLayers(`${list}[${index}].config`, ofClass, inner);
+  });
+}
+
+function wrongInLayer(layer: unknown): string | undefined {
+  if (!isObject(layer)) {
+    return `is ${inJson(layer)}, no layer`;
+  }
+  const {class_name: className, config} = layer;
+  if (typeof className !== 'string' || className === '') {
+    return `has class_name ${inJson(className)}; it must name the layer's class`;
+  }
+  if (!isObject(config) && !Array.isArray(config)) {
+    return `(${className}) has config ${inJson(config)}; it must be an object`;
+  }
+  const name = isObject(config) ? config.name : undefined;
+  if (name !== undefined && name !== null && typeof name !== 'string') {
+    return `(${className}) has config.name ${inJson(name)}; a name is a string`;
+  }
+  return undefined;
 }
 
 function checkGroup(where: string, group: io.WeightsManifestConfig[number]): void {
@@ -231,7 +278,8 @@ function isListOf(value: unknown, test: (item: unknown) => boolean): boolean {
   return Array.isArray(value) && value.every(test);
 }
 
-/** A value as the file has it; a field that is not there has none. */
+/** A value as the file has it, its beginning if it is long; a field that is not there has none. */
 function inJson(value: unknown): string {
-  return value === undefined ? 'none' : JSON.stringify(value);
+  const text = value === undefined ? 'none' : JSON.stringify(value);
+  return text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text;
 }

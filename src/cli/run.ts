@@ -17,6 +17,9 @@ import {registerModule} from './register.js';
 import {storeWeights} from './store_weights.js';
 import {disposeModel, verify, type Verification} from './verify.js';
 
+/** The remedy for a model.json that no check here names the fault of. */
+const SAVE_AGAIN = 'model.json is damaged or was edited; save or convert the model again';
+
 export const DEFAULT_SHARD_BYTES = 4 * 1024 * 1024;
 
 export interface RunOptions {
@@ -155,10 +158,18 @@ async function load(input: StoredModel): Promise<LayersModel> {
     return await loadLayersModel(io.fromMemory(toArtifacts(input)));
   } catch (error) {
     const reason = reasonOf(error);
-    const unknown = /^Unknown (\w+): (.+?)\. This may be due/.exec(reason);
+    const unknown = /^Unknown (\w+): (.*?)\. This may be due/.exec(reason);
     if (unknown) {
-      throw new Error(`the model uses the ${unknown[1]} class '${unknown[2]}', which tfjs does not know; ` +
+      const [, kind, name] = unknown;
+      throw new Error(['', '[object Object]'].includes(name) ?
+        `the model has an ${kind} whose class_name is no name; ${SAVE_AGAIN}` :
+        `the model uses the ${kind} class '${name}', which tfjs does not know; ` +
           'pass --register module.mjs, a module that registers it (tf.serialization.registerClass)', {cause: error});
+    }
+    // tfjs does not check all that it reads. Where JavaScript stops it, its words are of its code, not of the model.
+    if (error instanceof TypeError || error instanceof RangeError) {
+      throw new Error('tfjs cannot load the model: modelTopology holds what it can build no layer from ' +
+          `(${reason}); ${SAVE_AGAIN}`, {cause: error});
     }
     throw new Error(`tfjs cannot load the model: ${reason}`, {cause: error});
   }

@@ -35,6 +35,8 @@ const edited = (edit: (json: Json) => unknown) => (folder: string): void => {
 };
 const rewritten = (text: string) => (folder: string): void =>
   writeFileSync(join(folder, 'in', 'model.json'), text, 'latin1');
+const lastLayer = (json: Json) => (json.modelTopology as {config: {layers: unknown[]}}).config.layers[1] as
+  Record<string, unknown> & {config: Record<string, unknown>};
 const firstEntry = (json: Json) => json.weightsManifest[0].weights[0] as unknown as Record<string, unknown>;
 const weightFile = (folder: string) => join(folder, 'in', 'group1-shard1of1.bin');
 
@@ -72,6 +74,21 @@ const FAILURES: Failure[] = [
     message: 'model.json has no modelTopology: it is not a saved model, or only its weights'},
   {name: 'a topology without layers', spoil: edited(json => json.modelTopology = {model_config: {class_name: 'Model'}}),
     message: 'model.json: modelTopology names no layers (class_name and config are missing)'},
+  {name: 'a list of no layers', spoil: edited(json => Object.assign(json.modelTopology as object, {config: []})),
+    message: 'model.json: modelTopology.config must be a list of layers; it is []'},
+  {name: 'layers that are no list', spoil: edited(json =>
+    json.modelTopology = {model_config: {class_name: 'Functional', config: {layers: {}}}}),
+  message: 'model.json: modelTopology.model_config.config.layers must be a list of layers; it is {}'},
+  {name: 'a layer that is none', spoil: edited(json =>
+    json.modelTopology = {class_name: 'Sequential', config: [null]}),
+  message: 'model.json: modelTopology.config[0] is null, no layer'},
+  {name: 'a layer of no class', spoil: edited(json => delete lastLayer(json).class_name),
+    message: "model.json: modelTopology.config.layers[1] has class_name none; it must name the layer's class"},
+  {name: 'a layer without its configuration', spoil: edited(json => Object.assign(lastLayer(json), {config: 7})),
+    message: 'model.json: modelTopology.config.layers[1] (Dense) has config 7; it must be an object'},
+  {name: 'a layer whose name is no string, in a model within the model', spoil: edited(json =>
+    Object.assign(lastLayer(json), {class_name: 'Sequential', config: [{class_name: 'Dense', config: {name: true}}]})),
+  message: 'model.json: modelTopology.config.layers[1].config[0] (Dense) has config.name true; a name is a string'},
   {name: 'no weightsManifest', spoil: edited(json => delete (json as Partial<Json>).weightsManifest),
     message: 'model.json has no weightsManifest: it describes a model without its weights; save it with them'},
   {name: 'a manifest group without paths', spoil: edited(json => json.weightsManifest[0].paths = 'x' as never),
@@ -129,6 +146,14 @@ const FAILURES: Failure[] = [
     writeFileSync(file, readFileSync(file, 'utf8').replace('"class_name":"Dense"', '"class_name":"Fancy"'));
   }, message: "the model uses the layer class 'Fancy', which tfjs does not know; pass --register module.mjs, a " +
         'module that registers it (tf.serialization.registerClass)'},
+  {name: 'an initializer of no class', spoil: edited(json =>
+    lastLayer(json).config.bias_initializer = {class_name: [], config: {}}),
+    message: 'the model has an initializer whose class_name is no name; model.json is damaged or was edited; save or ' +
+        'convert the model again'},
+  {name: 'what tfjs reads without a check', spoil: edited(json =>
+    lastLayer(json).config.bias_initializer = {class_name: 'Zeros', config: 'x'}),
+  message: 'tfjs cannot load the model: modelTopology holds what it can build no layer from (Cannot create property ' +
+        "'customObjects' on string 'x'); model.json is damaged or was edited; save or convert the model again"},
   {name: 'a weight missing', spoil: folder => {
     edited(json => json.weightsManifest[0].weights.pop())(folder);
     writeFileSync(weightFile(folder), readFileSync(weightFile(folder)).subarray(0, 2 * LAYER_BYTES - 64));

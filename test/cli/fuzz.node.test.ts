@@ -10,12 +10,12 @@ import {allowLeak} from '../support/backend.js';
 import {mulberry32, seed} from '../support/random.js';
 import {inFolder, save} from './support.js';
 
-const ROUNDS = 60;
+const ROUNDS = 200;
 
 function model(): LayersModel {
   return sequential({layers: [
     layers.dense({name: 'one', units: 16, inputShape: [16], activation: 'relu'}),
-    layers.batchNormalization({name: 'norm'}),
+    sequential({name: 'within', layers: [layers.batchNormalization({name: 'norm', inputShape: [16]})]}),
     layers.dense({name: 'two', units: 16}),
   ]});
 }
@@ -84,9 +84,12 @@ describe('nm-prune, given damaged files,', () => {
           expect(existsSync(outDir), `round ${round}`).to.equal(thrown === undefined);
           if (thrown !== undefined) {
             expect(thrown, `round ${round}`).to.be.instanceOf(Error);
-            expect((thrown as Error).message, `round ${round}`)
-              .to.match(/^(no layer was converted|[^\n]{10,500}$)/)
-              .and.not.match(/undefined|\[object Object\]/);
+            const {message} = thrown as Error;
+            expect(message, `round ${round}`).to.match(/^(no layer was converted|[^\n]{10,500}$)/);
+            // What tfjs says of a model is quoted and may hold such words; what stopped its code, between brackets.
+            expect(message, `round ${round}`).not.to.match(message.startsWith('tfjs cannot load the model: ') ?
+              /^[^(]*(Cannot (read|create)|is not a function|is not iterable|Invalid typed array)/ :
+              /undefined|\[object Object\]/);
           }
         }
       } finally {
