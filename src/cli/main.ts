@@ -1,6 +1,7 @@
 /**
  * nm-prune, the command: arguments in, exit code out. What it does is in run.ts.
  */
+import {inspect} from 'node:util';
 import {parseArguments} from './arguments.js';
 import {UsageError} from './errors.js';
 import {progressBar} from './progress_bar.js';
@@ -27,7 +28,7 @@ async function main(): Promise<void> {
 
 function complain(error: Error): void {
   const usage = error instanceof UsageError;
-  process.stderr.write(`nm-prune: ${process.env.DEBUG ? error.stack : error.message}\n`);
+  process.stderr.write(`nm-prune: ${process.env.DEBUG ? inspect(error) : error.message}\n`);
   if (usage) {
     process.stderr.write('nm-prune --help lists all flags\n');
   }

@@ -17,9 +17,6 @@ import {registerModule} from './register.js';
 import {storeWeights} from './store_weights.js';
 import {disposeModel, verify, type Verification} from './verify.js';
 
-/** The remedy for a model.json that no check here names the fault of. */
-const SAVE_AGAIN = 'model.json is damaged or was edited; save or convert the model again';
-
 export const DEFAULT_SHARD_BYTES = 4 * 1024 * 1024;
 
 export interface RunOptions {
@@ -157,22 +154,30 @@ async function load(input: StoredModel): Promise<LayersModel> {
   try {
     return await loadLayersModel(io.fromMemory(toArtifacts(input)));
   } catch (error) {
-    const reason = reasonOf(error);
+    const reason = plainWords(reasonOf(error));
     const unknown = /^Unknown (\w+): (.*?)\. This may be due/.exec(reason);
     if (unknown) {
       const [, kind, name] = unknown;
-      throw new Error(['', '[object Object]'].includes(name) ?
-        `the model has an ${kind} whose class_name is no name; ${SAVE_AGAIN}` :
+      throw new Error(['', AN_OBJECT].includes(name) ?
+        `some ${kind} of the model has a class_name that is no name; save or convert the model again` :
         `the model uses the ${kind} class '${name}', which tfjs does not know; ` +
           'pass --register module.mjs, a module that registers it (tf.serialization.registerClass)', {cause: error});
     }
-    // tfjs does not check all that it reads. Where JavaScript stops it, its words are of its code, not of the model.
-    if (error instanceof TypeError || error instanceof RangeError) {
-      throw new Error('tfjs cannot load the model: modelTopology holds what it can build no layer from ' +
-          `(${reason}); ${SAVE_AGAIN}`, {cause: error});
+    const outOfMemory = /allocation/.test(reason);
+    if (!outOfMemory && (error instanceof TypeError || error instanceof RangeError)) {
+      // tfjs does not check all that it reads, and a class of the user's may do anything.
+      throw new Error(`tfjs cannot load the model: its code, or a layer's, stops at what it reads (${reason}); ` +
+          'model.json is damaged or was edited, or a class of --register has a fault', {cause: error});
     }
     throw new Error(`tfjs cannot load the model: ${reason}`, {cause: error});
   }
+}
+
+const AN_OBJECT = 'an object';
+
+/** What JavaScript writes where a value is missing, or is no text, in words for people who read model.json. */
+function plainWords(reason: string): string {
+  return reason.replace(/\bundefined\b/g, 'nothing').replaceAll('[object Object]', AN_OBJECT);
 }
 
 function pruneOptions(options: RunOptions, dtype: 'float32' | 'float16'): Parameters<typeof pruneLayersModel>[1] {

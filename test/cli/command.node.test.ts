@@ -123,6 +123,17 @@ describe('in a process of its own', () => {
     }));
   });
 
+  it('shows with DEBUG where an error comes from, and what tfjs said to the letter', () => inFolder(async folder => {
+    const modelJson = await save(smallModel(), join(folder, 'in'));
+    const text = readFileSync(modelJson, 'utf8');
+    writeFileSync(modelJson, text.replace('"units":16', '"unit":16'));
+    const args = [modelJson, join(folder, 'out'), '--pattern', '2:4', '--backend', 'cpu'];
+    const env = {...process.env, DEBUG: '1'};
+    const {stderr} = spawnSync(process.execPath, [script, ...args], {encoding: 'utf8', env});
+    expect(stderr).to.match(/^nm-prune: Error: tfjs cannot load the model: .* but got nothing\.\n +at /);
+    expect(stderr).to.match(/\[cause\]: .*Expected units to be a positive integer, but got undefined\.\n +at /);
+  }));
+
   describe('--register', () => {
     const CLASS = `
       class Doubling extends tf.layers.Layer {

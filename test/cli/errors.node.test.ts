@@ -49,6 +49,25 @@ interface Failure {
   message: string | RegExp;
 }
 
+/** The last layer is of a class that --register makes known, and that throws when it is built. */
+function failingLayer(name: string, error: string): Pick<Failure, 'spoil' | 'options'> {
+  return {
+    spoil(folder) {
+      edited(json => lastLayer(json).class_name = name)(folder);
+      writeFileSync(join(folder, 'in', 'layer.mjs'), `export default tf => {
+        class ${name} extends tf.layers.Layer {
+          static className = '${name}';
+          build() {
+            throw ${error};
+          }
+        }
+        tf.serialization.registerClass(${name});
+      };`);
+    },
+    options: folder => ({register: [join(folder, 'in', 'layer.mjs')]}),
+  };
+}
+
 const FAILURES: Failure[] = [
   // What is read
   {name: 'no model.json', spoil: folder => rmSync(join(folder, 'in', 'model.json')),
@@ -148,12 +167,18 @@ const FAILURES: Failure[] = [
         'module that registers it (tf.serialization.registerClass)'},
   {name: 'an initializer of no class', spoil: edited(json =>
     lastLayer(json).config.bias_initializer = {class_name: [], config: {}}),
-    message: 'the model has an initializer whose class_name is no name; model.json is damaged or was edited; save or ' +
-        'convert the model again'},
+    message: 'some initializer of the model has a class_name that is no name; save or convert the model again'},
   {name: 'what tfjs reads without a check', spoil: edited(json =>
     lastLayer(json).config.bias_initializer = {class_name: 'Zeros', config: 'x'}),
-  message: 'tfjs cannot load the model: modelTopology holds what it can build no layer from (Cannot create property ' +
-        "'customObjects' on string 'x'); model.json is damaged or was edited; save or convert the model again"},
+  message: "tfjs cannot load the model: its code, or a layer's, stops at what it reads (Cannot create property " +
+        "'customObjects' on string 'x'); model.json is damaged or was edited, or a class of --register has a fault"},
+  {name: 'a value missing that tfjs checks', spoil: edited(json => delete lastLayer(json).config.units),
+    message: 'tfjs cannot load the model: Expected units to be a positive integer, but got nothing.'},
+  {name: 'a class of --register with a fault', ...failingLayer('Faulty', "new TypeError('this.w is undefined')"),
+    message: "tfjs cannot load the model: its code, or a layer's, stops at what it reads (this.w is nothing); " +
+        'model.json is damaged or was edited, or a class of --register has a fault'},
+  {name: 'too little memory', ...failingLayer('Huge', "new RangeError('Array buffer allocation failed')"),
+    message: 'tfjs cannot load the model: Array buffer allocation failed'},
   {name: 'a weight missing', spoil: folder => {
     edited(json => json.weightsManifest[0].weights.pop())(folder);
     writeFileSync(weightFile(folder), readFileSync(weightFile(folder)).subarray(0, 2 * LAYER_BYTES - 64));
