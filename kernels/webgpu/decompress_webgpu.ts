@@ -1,12 +1,29 @@
 /**
- * nmDecompress on WebGPU: the dense W [k, n]. A thread owns one column of one window and walks down it with a cursor in
- * the kept rows, which are ascending: every element is written once, so dirty buffers don't show, and neighbouring
- * threads write neighbouring columns.
+ * nmDecompress on WebGPU: the dense W [k, n], which the GEMM multiplies where it expands W.
+ *
+ * A workgroup writes a tile of W of whole windows. It clears the tile in workgroup memory, puts every kept value there
+ * at its row, and writes the tile out: so each element of W is written once, in runs of whole vec4s, whatever pattern
+ * says where the values lie. Threads take four kept rows at a time, for a word of offsets, which lies far from those of
+ * the next group, brings at least so many.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
+import type {NMPattern} from '../../src/format/pattern.js';
 import {indicesSnippet, valuesComponents, valuesSnippet, type CompressedConfig} from './compressed_wgsl.js';
+import {range} from './range.js';
 
-const THREADS = 256;
+const THREADS = 128;
+/** Elements of a tile: the default limit of 16 KB of workgroup memory. */
+const TILE_SIZE = 4096;
+const MAX_TILE_COLS = 64;
+/** Kept rows that a thread takes at a time. */
+const TOGETHER = 4;
+
+/** Rows, in whole windows, and vec4 columns of a tile. */
+function tileOf({m}: NMPattern): {windows: number; tileRows: number; vecCols: 4 | 8 | 16} {
+  const tileCols = m <= TILE_SIZE / MAX_TILE_COLS ? 64 : m <= TILE_SIZE / 32 ? 32 : 16;
+  const windows = Math.floor(TILE_SIZE / tileCols / m);
+  return {windows, tileRows: windows * m, vecCols: tileCols / 4 as 4 | 8 | 16};
+}
 
 export class NMDecompressProgram implements WebGPUProgram {
   readonly outputShape: number[];
@@ -15,43 +32,93 @@ export class NMDecompressProgram implements WebGPUProgram {
   readonly workgroupSize: [number, number, number] = [THREADS, 1, 1];
   readonly variableNames = ['values', 'indices'];
   readonly variableComponents: number[];
-  readonly uniforms = 'cols : i32, depth : i32, keptRows : i32, wordsPerGroup : i32';
+  readonly outputComponent: 1 | 4;
+  readonly uniforms = 'cols : i32, depth : i32, keptRows : i32, wordsPerGroup : i32, colTiles : i32';
   readonly shaderKey: string;
+  private readonly uniformValues: number[];
 
-  constructor(private readonly config: CompressedConfig, depth: number, cols: number, maxDispatch: number) {
+  /** @param size of W, as nmSparseMatMul's programs take it; its rows don't matter. */
+  constructor(
+      private readonly config: CompressedConfig,
+      {depth, cols, keptRows, wordsPerGroup}: {depth: number; cols: number; keptRows: number; wordsPerGroup: number},
+      maxDispatch: number) {
+    const {tileRows, vecCols} = tileOf(config.pattern);
     this.outputShape = [depth, cols];
-    const workgroups = Math.ceil((Math.ceil(depth / config.pattern.m) * cols) / THREADS);
+    const colTiles = Math.ceil(cols / (4 * vecCols));
+    const workgroups = Math.ceil(depth / tileRows) * colTiles;
     const across = Math.min(workgroups, maxDispatch);
     this.dispatch = [across, Math.ceil(workgroups / across), 1];
     this.variableComponents = [valuesComponents(config), 1];
+    this.outputComponent = config.alignedCols ? 4 : 1;
+    this.uniformValues = [cols, depth, keptRows, wordsPerGroup, colTiles];
     this.shaderKey = `nmDecompress_${JSON.stringify(config)}`;
   }
 
-  static uniformData(cols: number, depth: number, keptRows: number, wordsPerGroup: number) {
-    return [cols, depth, keptRows, wordsPerGroup].map(value => ({type: 'int32', data: [value]}));
+  uniformData() {
+    return this.uniformValues.map(value => ({type: 'int32', data: [value]}));
   }
 
   getUserCode(): string {
-    const {n, m, vectorLength} = this.config.pattern;
+    const {pattern: {n, m, vectorLength}, alignedCols} = this.config;
+    const {windows, tileRows, vecCols} = tileOf(this.config.pattern);
+    const slices = THREADS / vecCols;
+    // A vec4 of columns meets 4, 2 or 1 groups.
+    const groups = range(Math.max(1, 4 / vectorLength));
+    const groupOf = (column: number) => Math.floor(column * groups.length / 4);
+    // The columns of a vec4 lie apart, so that neighbouring threads read and write neighbouring words of the tile.
+    const place = (row: string, vec: string, column: number | string) =>
+      `tile[(${row}) * ${4 * vecCols}u + ${typeof column === 'number' ? `${column * vecCols}u` :
+        `${column} * ${vecCols}u`} + ${vec}]`;
+    const store = alignedCols ? `
+            if (vecStart + vec < u32(uniforms.cols) / 4u) {
+              result[(rowStart + row) * (u32(uniforms.cols) / 4u) + vecStart + vec] =
+                  vec4<f32>(${range(4).map(c => place('row', 'vec', c)).join(', ')});
+            }` : `
+            for (var c = 0u; c < 4u; c++) {
+              let col = (vecStart + vec) * 4u + c;
+              if (col < u32(uniforms.cols)) {
+                result[(rowStart + row) * u32(uniforms.cols) + col] = ${place('row', 'vec', 'c')};
+              }
+            }`;
     return `
       ${indicesSnippet(this.config)}
       ${valuesSnippet(this.config)}
+      var<workgroup> tile: array<f32, ${tileRows * 4 * vecCols}>;
+
       fn main() {
-        let cols = u32(uniforms.cols);
-        let item = (workgroupId.x + workgroupId.y * numWorkgroups.x) * ${THREADS}u + localIndex;
-        let window = item / cols;
-        let col = item % cols;
-        let group = col / ${vectorLength}u;
-        let rowEnd = min((window + 1u) * ${m}u, u32(uniforms.depth));
-        let end = min((window + 1u) * ${n}u, u32(uniforms.keptRows));
-        var j = window * ${n}u;
-        for (var row = window * ${m}u; row < rowEnd; row++) {
-          var value = 0.0;
-          if (j < end && rowOf(j, windowOffset(group, j)) == row) {
-            value = value4(j, col / 4u)[col % 4u];
-            j++;
+        let id = workgroupId.x + workgroupId.y * numWorkgroups.x;
+        let vecStart = (id % u32(uniforms.colTiles)) * ${vecCols}u;
+        let rowTile = id / u32(uniforms.colTiles);
+        let rowStart = rowTile * ${tileRows}u;
+        for (var at = localIndex; at < ${tileRows * 4 * vecCols}u; at += ${THREADS}u) {
+          tile[at] = 0.0;
+        }
+        workgroupBarrier();
+        let vecInTile = localIndex % ${vecCols}u;
+        let col = (vecStart + vecInTile) * 4u;
+        let first = rowTile * ${windows * n}u;
+        let end = min(first + ${windows * n}u, u32(uniforms.keptRows));
+        // Columns past the last have no offsets.
+        if (col < u32(uniforms.cols)) {
+          for (var start = (first / ${TOGETHER}u + localIndex / ${vecCols}u) * ${TOGETHER}u; start < end;
+               start += ${slices * TOGETHER}u) {${groups.map(d => `
+            let word${d} = offsetWord((col + ${(d * 4) / groups.length}u) / ${vectorLength}u, start);`).join('')}${
+  range(TOGETHER).map(u => `
+            let value${u} = stored4(start + ${u}u, col / 4u);`).join('')}${range(TOGETHER).map(u => `
+            if (start + ${u}u >= first && start + ${u}u < end) {
+              let value = unpack4(value${u});
+              let window = (start + ${u}u - first) / ${n}u * ${m}u;${range(4).map(c => `
+              ${alignedCols ? '' : `if (col + ${c}u < u32(uniforms.cols)) `}{ ${place(
+  `window + ((word${groupOf(c)} >> (${u}u * OFFSET_BITS)) & OFFSET_MASK)`, 'vecInTile', c)} = value[${c}]; }`).join('')}
+            }`).join('')}
           }
-          result[row * cols + col] = value;
+        }
+        workgroupBarrier();
+        for (var at = localIndex; at < ${tileRows * vecCols}u; at += ${THREADS}u) {
+          let row = at / ${vecCols}u;
+          let vec = at % ${vecCols}u;
+          if (rowStart + row < u32(uniforms.depth)) {${store}
+          }
         }
       }
     `;

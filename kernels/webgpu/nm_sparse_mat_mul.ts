@@ -97,10 +97,10 @@ function transpose(backend: WebGPUBackend, x: TensorInfo, stride: number): Tenso
 function decompress(
     backend: WebGPUBackend, values: TensorInfo, indices: TensorInfo, {pattern, shape, dtype}: MatrixAttrs): TensorInfo {
   const [depth, cols] = shape;
-  const program = new NMDecompressProgram({pattern, dtype, alignedCols: cols % 4 === 0}, depth, cols,
+  const size = {depth, cols, keptRows: keptRowCount(depth, pattern), wordsPerGroup: wordsPerGroup({shape, pattern})};
+  const program = new NMDecompressProgram({pattern, dtype, alignedCols: cols % 4 === 0}, size,
     backend.device.limits.maxComputeWorkgroupsPerDimension);
-  return backend.runWebGPUProgram(program, [values, indices], 'float32',
-    NMDecompressProgram.uniformData(cols, depth, keptRowCount(depth, pattern), wordsPerGroup({shape, pattern})));
+  return backend.runWebGPUProgram(program, [values, indices], 'float32', program.uniformData());
 }
 
 function nmGatherKept({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
