@@ -78,10 +78,12 @@ type Tile = [tileRows: number, tileCols: number, threadRows: number, threadCols:
 
 /** Tiles worth trying, the best at 4096³ first (docs/benchmarks.md), then smaller ones for less work than that. */
 const TILES: Record<GemmStrategy, Tile[]> = {
-  dense: [[128, 128, 16, 8], [128, 64, 8, 8], [64, 64, 8, 8], [64, 32, 8, 4], [32, 32, 4, 4]],
+  dense: [
+    [128, 128, 16, 8], [128, 64, 8, 8], [64, 64, 8, 8], [64, 32, 8, 4], [32, 32, 4, 4], [16, 128, 8, 8], [16, 64, 8, 4], [16, 32, 4, 4], [8, 64, 4, 4],
+  ],
   packed: [
     [256, 32, 16, 8], [128, 32, 16, 8], [128, 64, 16, 8], [128, 128, 16, 8], [128, 32, 8, 8], [64, 64, 8, 8],
-    [64, 32, 8, 8], [64, 32, 8, 4], [32, 32, 4, 4],
+    [64, 32, 8, 8], [64, 32, 8, 4], [32, 32, 4, 4], [16, 64, 8, 4], [16, 32, 4, 4], [8, 64, 4, 4],
   ],
   window: [[64, 256, 16, 8], [128, 128, 16, 8], [64, 128, 8, 8], [32, 64, 4, 8], [32, 32, 4, 4]],
 };
@@ -179,7 +181,7 @@ function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
   }
   return strategiesFor(pattern).flatMap(strategy => TILES[strategy]
       // A tile twice as tall as x is half wasted.
-      .filter(([tileRows]) => tileRows < 2 * Math.max(rows, 17))
+      .filter(([tileRows]) => tileRows < 2 * Math.max(rows, 17) && (tileRows >= 32 || rows <= tileRows * 2))
       .flatMap(tile => steps(strategy, tile, pattern).flatMap(step =>
         GEMM_SLICES.map(slices => gemmConfig(problem, strategy, tile, {...step, slices}))))
       .filter(config => fits(config, limits))

@@ -104,7 +104,9 @@ function outputShapes(plan: Plan, problem: MatMulProblem): number[][] {
   return [
     ...(plan.splits > 1 ? [programOf(plan, problem).outputShape] : []),
     ...(kMajor ? [new NMTransposeProgram(rows, k, stride, MAX_DISPATCH).outputShape] : []),
-    ...(kindOf(plan) === 'expand' ? [new NMDecompressProgram(config, k, n, MAX_DISPATCH).outputShape] : []),
+    ...(kindOf(plan) === 'expand' ? [new NMDecompressProgram(config, {
+      depth: k, cols: n, keptRows: keptRowCount(k, pattern), wordsPerGroup: wordsPerGroup(problem),
+    }, MAX_DISPATCH).outputShape] : []),
   ];
 }
 
