@@ -5,6 +5,7 @@
 import {indexBits} from '../../src/format/pack.js';
 import type {NMPattern} from '../../src/format/pattern.js';
 import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
+import {range} from './range.js';
 
 /** What of a matrix decides the shader text. */
 export interface CompressedConfig {
@@ -24,6 +25,11 @@ export function valuesComponents({dtype, alignedCols}: CompressedConfig): number
   return alignedCols ? (dtype === 'float16' ? 2 : 4) : 1;
 }
 
+/** What `stored4` returns. */
+export function storedType({dtype}: Pick<CompressedConfig, 'dtype'>): 'vec2<u32>' | 'vec4<f32>' {
+  return dtype === 'float16' ? 'vec2<u32>' : 'vec4<f32>';
+}
+
 /**
  * `value4(j, c4)`: the values of kept row j in columns 4·c4 … 4·c4+3. Past the last column it returns what lies there:
  * such columns are never stored. `stored4(j, c4)`: the same as stored, in as few registers, for `unpack4` when they are
@@ -40,7 +46,7 @@ export function valuesSnippet({dtype, alignedCols}: CompressedConfig): string {
     float16: `let at = j * ((u32(uniforms.cols) + 1u) / 2u) + c4 * 2u;
       return vec2<u32>(bitcast<u32>(values[at]), bitcast<u32>(values[at + 1u]));`,
   };
-  const stored = dtype === 'float16' ? 'vec2<u32>' : 'vec4<f32>';
+  const stored = storedType({dtype});
   return `
     fn stored4(j: u32, c4: u32) -> ${stored} {
       ${(alignedCols ? aligned : unaligned)[dtype]}
@@ -75,4 +81,16 @@ export function indicesSnippet({pattern}: CompressedConfig): string {
     fn rowOf(j: u32, offset: u32) -> u32 {
       return (j / ${pattern.n}u) * ${pattern.m}u + offset;
     }`;
+}
+
+/**
+ * Of a window whose kept rows are `weight0` …, four columns each, and stand at `offset0` …: the weights in one of its
+ * rows, zeros where it is not kept. Offsets ascend, so only some kept rows can stand there.
+ * @param row in the windows of a run, whose kept rows are numbered on.
+ */
+export function spreadWeight(row: number, {n, m}: NMPattern): string {
+  const window = Math.floor(row / m);
+  const offset = row % m;
+  return range(n).filter(u => u <= offset && offset - u <= m - n).map(u => window * n + u).reduce((rest, u) =>
+    `select(${rest}, weight${u}, offset${u} == vec4<u32>(${offset}u))`, 'vec4<f32>(0.0)');
 }

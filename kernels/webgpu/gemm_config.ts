@@ -12,9 +12,11 @@ import type {EpilogueConfig} from './epilogue.js';
  * How the rows of x that a block of W needs come to workgroup memory (paper, section III-B):
  * - packed: for each group of the tile only its kept rows; the inner loop is dense.
  * - window: whole windows, once for all groups; the inner loop picks rows by index.
+ * - spread: whole windows, and W's kept rows are spread to them, zeros between: for groups so narrow that each column
+ *   of a thread would need an x of its own.
  * - dense: N = M, nothing to pick: the same program as packed with one group, and no indices.
  */
-export type GemmStrategy = 'packed' | 'window' | 'dense';
+export type GemmStrategy = 'packed' | 'window' | 'spread' | 'dense';
 
 export interface GemmConfig extends CompressedConfig {
   strategy: GemmStrategy;
@@ -24,9 +26,9 @@ export interface GemmConfig extends CompressedConfig {
   /** Rows × columns of y a thread computes; multiples of 4. */
   threadRows: number;
   threadCols: number;
-  /** packed, dense: kept rows a step loads. window: whole windows. */
+  /** packed, dense: kept rows a step loads. window: whole windows. spread: rows of whole windows. */
   block: number;
-  /** Kept rows the inner loop takes a turn, written out: 1 is a plain loop. Divides the kept rows of a step. */
+  /** Rows of W the inner loop takes a turn, written out: 1 is a plain loop. Divides those of a step. */
   unroll: number;
   /** vec4s added to a row of x in workgroup memory, so that columns of it spread over the banks. */
   xPad: 0 | 1;
@@ -63,8 +65,9 @@ export interface GemmGeometry {
   groupsInTile: number;
   /** Columns that share an index as far as a thread's vec4s reach: they are interleaved within it. */
   span: number;
-  /** Kept rows of W in a step. */
+  /** Kept rows of W in a step, and rows of W in workgroup memory: spread has zeros there too. */
   keptPerBlock: number;
+  wRows: number;
   /** Rows of x in workgroup memory. */
   xRows: number;
   /** Indices in workgroup memory: rounded up to whole threads, so that no load of them needs a guard. */
@@ -81,12 +84,16 @@ export function gemmGeometry(config: GemmConfig): GemmGeometry {
   const threadsX = tileCols / threadCols;
   const threadsY = tileRows / threadRows;
   const sliceThreads = threadsX * threadsY;
-  const groupsInTile = strategy === 'dense' ? 1 : Math.max(1, tileCols / pattern.vectorLength);
-  const keptPerBlock = strategy === 'window' ? block * pattern.n : block;
-  const xRows = strategy === 'dense' ? block : strategy === 'packed' ? groupsInTile * block : block * pattern.m;
+  const {n, m, vectorLength} = pattern;
+  // As far as x goes, spread is dense.
+  const isPicked = strategy === 'packed' || strategy === 'window';
+  const groupsInTile = isPicked ? Math.max(1, tileCols / vectorLength) : 1;
+  const keptPerBlock = strategy === 'window' ? block * n : strategy === 'spread' ? (block / m) * n : block;
+  const wRows = strategy === 'spread' ? block : keptPerBlock;
+  const xRows = strategy === 'packed' ? groupsInTile * block : strategy === 'window' ? block * m : block;
   const indexWords = strategy === 'window' ? Math.ceil((groupsInTile * keptPerBlock) / sliceThreads) * sliceThreads : 0;
   const xRowsATurn = sliceThreads / (tileRows / 4);
-  const tileBytes = 4 * (xRows * (tileRows + 4 * xPad) + keptPerBlock * tileCols + indexWords);
+  const tileBytes = 4 * (xRows * (tileRows + 4 * xPad) + wRows * tileCols + indexWords);
   const patchY = Math.min(SUBGROUP_ROWS, threadsY);
   return {
     threads: sliceThreads * slices,
@@ -96,12 +103,14 @@ export function gemmGeometry(config: GemmConfig): GemmGeometry {
     patchX: Math.min(SUBGROUP_SIZE / patchY, threadsX),
     patchY,
     groupsInTile,
-    span: strategy === 'dense' ? tileCols : Math.min(Math.max(pattern.vectorLength, threadCols), tileCols),
+    span: isPicked ? Math.min(Math.max(vectorLength, threadCols), tileCols) : tileCols,
     keptPerBlock,
+    wRows,
     xRows,
     indexWords,
     loadsPerThread: Math.ceil((xRows * tileRows) / 4 / sliceThreads) +
-      Math.ceil((keptPerBlock * tileCols) / 4 / sliceThreads),
+      (strategy === 'spread' ? 1 + n * Math.ceil(((block / m) * tileCols) / 4 / sliceThreads) :
+        Math.ceil((keptPerBlock * tileCols) / 4 / sliceThreads)),
     turnsAreWhole: strategy !== 'packed' || block % xRowsATurn === 0 || xRowsATurn % block === 0,
     workgroupBytes: slices * buffers * tileBytes + (slices > 1 ? 4 * tileRows * tileCols : 0),
   };

@@ -22,7 +22,7 @@
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indexBits} from '../../src/format/pack.js';
-import {indicesSnippet, valuesComponents, valuesSnippet} from './compressed_wgsl.js';
+import {indicesSnippet, spreadWeight, storedType, valuesComponents, valuesSnippet} from './compressed_wgsl.js';
 import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms} from './epilogue.js';
 import {gemmGeometry, paddedRows, stepsPerSlice, type GemmConfig, type GemmGeometry} from './gemm_config.js';
 import {range} from './range.js';
@@ -71,7 +71,9 @@ export class NMGemmProgram implements WebGPUProgram {
     const steps = stepsPerSlice(config, keptRows, splits);
     // Of every split: WGSL lets no barrier depend on which of them a workgroup has.
     const before = (splits - 1) * steps * config.slices;
-    const fullSteps = Math.floor((Math.floor(keptRows / this.geometry.keptPerBlock) - before) / config.slices);
+    // Spread reads x to the end of a window.
+    const wholeSteps = strategy === 'spread' ? depth / config.block : keptRows / this.geometry.keptPerBlock;
+    const fullSteps = Math.floor((Math.floor(wholeSteps) - before) / config.slices);
     this.uniformValues = [
       rows, cols, depth, keptRows, wordsPerGroup, paddedRows(config, rows) / 4, colTiles, steps,
       Math.max(0, Math.min(steps, fullSteps)),
@@ -86,7 +88,7 @@ export class NMGemmProgram implements WebGPUProgram {
   getUserCode(): string {
     const {config, geometry} = this;
     const {strategy, tileRows, tileCols, threadRows, threadCols, xPad, buffers, slices} = config;
-    const {sliceThreads, threadsY, span, groupsInTile, keptPerBlock, xRows, indexWords} = geometry;
+    const {sliceThreads, threadsY, span, groupsInTile, wRows, xRows, indexWords} = geometry;
     // Arrays within arrays, not one flat one: an index that a thread keeps is clamped to its bound once (WGSL demands
     // the clamp), and those written as constants never.
     return `
@@ -97,11 +99,12 @@ export class NMGemmProgram implements WebGPUProgram {
         at: array<array<vec4<f32>, ${threadsY}>, ${threadRows / 4}>,${xPad ? `
         pad: vec4<f32>,` : ''}
       }
+      ${strategy === 'spread' ? `alias KeptWindow = array<${storedType(config)}, ${config.pattern.n}>;` : ''}
       alias XGroup = array<XRow, ${xRows / (strategy === 'packed' ? groupsInTile : 1)}>;
       alias WRow = array<array<array<vec4<f32>, ${span / threadCols}>, ${threadCols / 4}>, ${tileCols / span}>;
       alias XTile = array<array<XGroup, ${strategy === 'packed' ? groupsInTile : 1}>, ${buffers}>;
       var<workgroup> xTile: array<XTile, ${slices}>;
-      var<workgroup> wTile: array<array<array<WRow, ${keptPerBlock}>, ${buffers}>, ${slices}>;
+      var<workgroup> wTile: array<array<array<WRow, ${wRows}>, ${buffers}>, ${slices}>;
       ${indexWords ? `var<workgroup> rowInTile: array<array<array<u32, ${indexWords}>, ${buffers}>, ${slices}>;` : ''}
       ${slices > 1 ? `var<workgroup> sumsOfSlice: array<vec4<f32>, ${(tileRows * tileCols) / 4}>;` : ''}
 
@@ -199,7 +202,7 @@ interface LoadItem {
   fetch: (to: string, guarded: boolean) => string;
   /** The register `from` → workgroup memory. */
   commit: (from: string, buffer: string) => string;
-  type: 'vec4<f32>' | 'u32';
+  type: 'vec4<f32>' | 'vec4<u32>' | 'u32' | 'KeptWindow';
 }
 
 interface Loads {
@@ -272,16 +275,19 @@ function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
     };
   });
 
-  const w = range(Math.ceil(keptPerBlock / wRowsATurn)).map((turn): LoadItem => {
+  const wAt = (buffer: string, row: string) =>
+    `wTile[slice][${buffer}][${row}][wLane / ${span / 4}u][(wLane % ${span / 4}u) / ${lanesPerSpan}u]` +
+      `[wLane % ${lanesPerSpan}u]`;
+  const w = strategy === 'spread' ? spreadLoads(config, wRowsATurn, `next${x.length}`, wAt, within) :
+    range(Math.ceil(keptPerBlock / wRowsATurn)).map((turn): LoadItem => {
     const row = `wRow + ${turn * wRowsATurn}u`;
     const load = `value4(firstKept + ${row}, wStart + wLane)`;
-    const at = `[${row}][wLane / ${span / 4}u][(wLane % ${span / 4}u) / ${lanesPerSpan}u][wLane % ${lanesPerSpan}u]`;
     return {
       type: 'vec4<f32>',
       fetch: (to, guarded) => within('wRow', turn, wRowsATurn, keptPerBlock, `
                 ${to} = ${guarded ? `select(vec4<f32>(0.0), ${load}, firstKept + ${row} < keptRows)` : load};`),
       commit: (from, buffer) => within('wRow', turn, wRowsATurn, keptPerBlock, `
-            wTile[slice][${buffer}]${at} = ${from};`),
+            ${wAt(buffer, row)} = ${from};`),
     };
   });
 
@@ -317,6 +323,50 @@ function loadsOf(config: GemmConfig, geometry: GemmGeometry): Loads {
   };
 }
 
+/**
+ * The loads of W for spread: the offsets of a step for four columns, one word for each group of them, then the kept
+ * values of windows. Each row of a window is stored: the weights whose offset it is, zeros elsewhere.
+ * @param offsets the register of the first load.
+ */
+function spreadLoads(
+    {pattern, block, dtype}: GemmConfig, windowsATurn: number, offsets: string,
+    at: (buffer: string, row: string) => string,
+    within: (row: string, turn: number, perTurn: number, count: number, code: string) => string): LoadItem[] {
+  const {n, m, vectorLength} = pattern;
+  const windows = block / m;
+  const zero = dtype === 'float16' ? 'vec2<u32>(0u)' : 'vec4<f32>(0.0)';
+  const words: LoadItem = {
+    type: 'vec4<u32>',
+    fetch: to => `
+                {
+                  let group = (wStart + wLane) * 4u / ${vectorLength}u;${range(4 / vectorLength).map(d => `
+                  let word${d} = offsetWord(group + ${d}u, firstKept);`).join('')}
+                  ${to} = vec4<u32>(${range(4).map(c => `word${Math.floor(c / vectorLength)}`).join(', ')});
+                }`,
+    commit: () => '',
+  };
+  const values = range(Math.ceil(windows / windowsATurn)).map((turn): LoadItem => {
+    const window = `(wRow + ${turn * windowsATurn}u)`;
+    return {
+      type: 'KeptWindow',
+      fetch: (to, guarded) => within('wRow', turn, windowsATurn, windows, range(n).map(u => {
+        const kept = `firstKept + ${window} * ${n}u + ${u}u`;
+        const load = `stored4(${kept}, wStart + wLane)`;
+        return `
+                ${to}[${u}] = ${guarded ? `select(${zero}, ${load}, ${kept} < keptRows)` : load};`;
+      }).join('')),
+      commit: (from, buffer) => within('wRow', turn, windowsATurn, windows, `
+            {${range(n).map(u => `
+              let weight${u} = unpack4(${from}[${u}]);
+              let offset${u} = (${offsets} >> vec4<u32>((${window} * ${n}u + ${u}u) * OFFSET_BITS)) &
+                vec4<u32>(OFFSET_MASK);`).join('')}${range(m).map(row => `
+              ${at(buffer, `${window} * ${m}u + ${row}u`)} = ${spreadWeight(row, pattern)};`).join('')}
+            }`),
+    };
+  });
+  return [words, ...values];
+}
+
 /** The row of W where a kept row's window starts: mostly the same for all threads, and cheap if it is written so. */
 function windowStart(kept: string, block: number, n: number, m: number): string {
   if (block % n === 0) {
@@ -331,7 +381,7 @@ function windowStart(kept: string, block: number, n: number, m: number): string 
  */
 function multiply(config: GemmConfig, geometry: GemmGeometry, unroll: number): string {
   const {strategy, threadRows, threadCols, pattern} = config;
-  const {keptPerBlock, groupsInTile, span} = geometry;
+  const {wRows, groupsInTile, span} = geometry;
   const chunks = range(threadCols / 4);
   const turns = range(unroll);
   // A thread's vec4 columns lie in one group unless groups are narrower than the thread tile.
@@ -349,7 +399,7 @@ function multiply(config: GemmConfig, geometry: GemmGeometry, unroll: number): s
   };
   // Indices of the whole turn first: the reads of x that follow then wait for them once.
   const rowAt = (c: number, u: number) =>
-    `rowInTile[slice][buffer][(${group(c)}) * ${keptPerBlock}u + kk + ${u}u]`;
+    `rowInTile[slice][buffer][(${group(c)}) * ${wRows}u + kk + ${u}u]`;
   const rows = strategy !== 'window' ? '' : turns.map(u => reads.map(c => `
             let row${c}_${u} = ${rowAt(c, u)};`).join('')).join('');
   const body = (u: number) => `
@@ -360,10 +410,10 @@ function multiply(config: GemmConfig, geometry: GemmGeometry, unroll: number): s
             sum${r}_${c} += x${oneGroup ? 0 : c}_${r >> 2}[${r & 3}] * w${c};`).join('')).join('')}
             }`;
   const turn = `${rows}${turns.map(body).join('')}`;
-  return unroll === keptPerBlock ? `{
+  return unroll === wRows ? `{
             const kk = 0u;${turn}
           }` : `
-          for (var kk = 0u; kk < ${keptPerBlock}u; kk += ${unroll}u) {${turn}
+          for (var kk = 0u; kk < ${wRows}u; kk += ${unroll}u) {${turn}
           }`;
 }
 

@@ -17,7 +17,9 @@
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indexBits} from '../../src/format/pack.js';
-import {indicesSnippet, isDense, valuesComponents, valuesSnippet, type CompressedConfig} from './compressed_wgsl.js';
+import {
+  indicesSnippet, isDense, spreadWeight, valuesComponents, valuesSnippet, type CompressedConfig,
+} from './compressed_wgsl.js';
 import {
   epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms, type EpilogueConfig,
 } from './epilogue.js';
@@ -45,8 +47,11 @@ const MAX_SUMS = 1024;
 /** Sums that the thread which stores one adds up: a level of the tree would be another barrier. */
 const MAX_LAST_SUMS = 8;
 
+/** Rows of a window for each kept one, up to which multiplying by zeros is cheaper than four gathers of x. */
+const MAX_SPREAD = 4;
+
 /** What a configuration implies. */
-export function gemvGeometry({vecCols, turn, rows, threads}: GemvConfig) {
+export function gemvGeometry({vecCols, turn, rows, threads, pattern: {n, m, vectorLength}}: GemvConfig) {
   const slices = threads / vecCols;
   const levels: number[] = [];
   let left = slices;
@@ -65,6 +70,8 @@ export function gemvGeometry({vecCols, turn, rows, threads}: GemvConfig) {
     turnRows: slices * turn,
     /** Whether x comes transposed, [k][rows rounded up to `rows`]. */
     kMajor: rows >= 4,
+    /** Whether a window's weights are spread to its rows, zeros between them, and all of its x read. */
+    spread: rows >= 4 && n !== m && vectorLength < 4 && turn % n === 0 && m <= MAX_SPREAD * n,
     /** Rows whose sums meet in workgroup memory at once. */
     rowsAtOnce: Math.min(rows, MAX_SUMS / threads),
   };
@@ -120,7 +127,7 @@ export class NMGemvProgram implements WebGPUProgram {
   getUserCode(): string {
     const {rows, vecCols, turn, threads, pattern, alignedCols, partial, epilogue} = this.config;
     const {vectorLength} = pattern;
-    const {levels, lastSlices, turnRows, kMajor, rowsAtOnce} = gemvGeometry(this.config);
+    const {levels, lastSlices, turnRows, kMajor, spread, rowsAtOnce} = gemvGeometry(this.config);
     const rowIds = range(rows);
     // A vec4 of columns meets 4, 2 or 1 groups, so each kept row stands for as many rows of x.
     const groups = range(isDense(this.config) ? 1 : Math.max(1, 4 / vectorLength));
@@ -153,6 +160,21 @@ export class NMGemvProgram implements WebGPUProgram {
             let value = unpack4(value${u});${xAhead ? '' : xs.map(each => `
             let x${u}_${each.d}_${each.i} = ${xLoad('word', 'j', u, each)};`).join('')}${rowIds.map(r => `
             sum${r} += ${this.xVector(r, groups, `x${u}`)} * value;`).join('')}`}));
+    const {n, m} = pattern;
+    const turnCode = (isLast: boolean) => spread ? `
+            let words = vec4<u32>(${range(4).map(c => `word0_${Math.floor((c * groups.length) / 4)}`).join(', ')});${
+  range(turn).map(u => `
+            let offset${u} = (words >> vec4<u32>(${u}u * OFFSET_BITS)) & vec4<u32>(OFFSET_MASK);
+            let weight${u} = ${isLast ? `select(vec4<f32>(0.0), unpack4(value${u}), j + ${u}u < end)` :
+    `unpack4(value${u})`};`).join('')}${range((turn / n) * m).map(row => `
+            {
+              let at = min((j / ${n}u) * ${m}u + ${row}u, lastRow) * xStride + xStart;${range(rows / 4).map(i => `
+              let x${i} = x[at + ${i}u];`).join('')}
+              let weight = ${spreadWeight(row, pattern)};${rowIds.map(r => `
+              sum${r} += x${r >> 2}[${r & 3}] * weight;`).join('')}
+            }`).join('')}` : products.map(({u, code}) => `
+          ${isLast ? `if (j + ${u}u < end) ` : ''}{${code}
+          }`).join('');
     const batches = range(rows / rowsAtOnce).map(b => rowIds.slice(b * rowsAtOnce, (b + 1) * rowsAtOnce));
     const finish = (sum: string, col: string) => partial ? sum : `epilogue(${sum}, ${col})`;
     const base = partial ? 'workgroupId.z * u32(uniforms.rows) + row' : 'row';
@@ -187,17 +209,14 @@ export class NMGemvProgram implements WebGPUProgram {
         var ${name} = ${load('word', 'j')};`).join('')}
         for (; j + ${turn}u <= end; j += ${turnRows}u) {${
   wordsAt('later', `j + ${turnsAhead * turnRows}u`, 'let')}${ahead.map(({name, load}) => `
-          let next_${name} = ${load('soon', `j + ${turnRows}u`)};`).join('')}${products.map(({code}) => `
-          {${code}
-          }`).join('')}${
+          let next_${name} = ${load('soon', `j + ${turnRows}u`)};`).join('')}${turnCode(false)}${
   xAhead ? shiftWords('word', 'soon') + shiftWords('soon', 'later') : shiftWords('word', 'later')}${
   ahead.map(({name}) => `
           ${name} = next_${name};`).join('')}
         }
         // The last rows of a split.
-        ${products.map(({u, code}) => `
-          if (j + ${u}u < end) {${code}
-          }`).join('')}${batches.map(batch => `
+        {${turnCode(true)}
+        }${batches.map(batch => `
         ${batch.map((r, i) => `sums[${i * threads}u + localIndex] = sum${r};`).join('\n        ')}${
   levels.map(level => `
         workgroupBarrier();

@@ -76,14 +76,18 @@ const MAX_UNROLLED = 2048;
 
 type Tile = [tileRows: number, tileCols: number, threadRows: number, threadCols: number];
 
+/** Tiles of what is dense in workgroup memory. */
+const DENSE_TILES: Tile[] = [
+  [128, 128, 16, 8], [128, 64, 8, 8], [64, 64, 8, 8], [64, 32, 8, 4], [32, 128, 8, 8], [32, 64, 8, 4],
+  [32, 32, 4, 4], [16, 128, 8, 8], [16, 64, 8, 4], [16, 32, 4, 4], [8, 64, 4, 4],
+];
 /** Tiles worth trying, the best at 4096³ first (docs/benchmarks.md), then smaller ones for less work than that. */
 const TILES: Record<GemmStrategy, Tile[]> = {
-  dense: [
-    [128, 128, 16, 8], [128, 64, 8, 8], [64, 64, 8, 8], [64, 32, 8, 4], [32, 32, 4, 4], [16, 128, 8, 8], [16, 64, 8, 4], [16, 32, 4, 4], [8, 64, 4, 4],
-  ],
+  dense: DENSE_TILES,
+  spread: DENSE_TILES,
   packed: [
     [256, 32, 16, 8], [128, 32, 16, 8], [128, 64, 16, 8], [128, 128, 16, 8], [128, 32, 8, 8], [64, 64, 8, 8],
-    [64, 32, 8, 8], [64, 32, 8, 4], [32, 32, 4, 4], [16, 64, 8, 4], [16, 32, 4, 4], [8, 64, 4, 4],
+    [64, 32, 8, 8], [64, 32, 8, 4], [32, 64, 8, 4], [32, 32, 4, 4], [16, 64, 8, 4], [16, 32, 4, 4], [8, 64, 4, 4],
   ],
   window: [[64, 256, 16, 8], [128, 128, 16, 8], [64, 128, 8, 8], [32, 64, 4, 8], [32, 32, 4, 4]],
 };
@@ -97,6 +101,8 @@ function steps(strategy: GemmStrategy, [, , threadRows, threadCols]: Tile, {n, m
   switch (strategy) {
     case 'dense': return threadRows * threadCols > 64 ? [{block: 8, buffers: 2}, {block: 8, buffers: 1}] :
       [{block: 16, buffers: 1}, {block: 8, buffers: 1}];
+    case 'spread': return [16, 8].filter(block => block % m === 0).flatMap(block =>
+      threadRows * threadCols > 64 ? [{block, buffers: 2}, {block, buffers: 1}] : [{block, buffers: 1}]);
     case 'packed': return [{block: 16, buffers: 1}, {block: 8, buffers: 1}];
     // Whole windows: about 32 rows of x, and at least 4 kept rows.
     default: return [
@@ -181,7 +187,7 @@ function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
   }
   return strategiesFor(pattern).flatMap(strategy => TILES[strategy]
       // A tile twice as tall as x is half wasted.
-      .filter(([tileRows]) => tileRows < 2 * Math.max(rows, 17) && (tileRows >= 32 || rows <= tileRows * 2))
+      .filter(([tileRows]) => tileRows < 2 * Math.max(rows, 17) && (tileRows >= 32 || rows <= 2 * tileRows))
       .flatMap(tile => steps(strategy, tile, pattern).flatMap(step =>
         GEMM_SLICES.map(slices => gemmConfig(problem, strategy, tile, {...step, slices}))))
       .filter(config => fits(config, limits))
@@ -208,7 +214,9 @@ function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
 
 /** A group of columns narrower than a vec4 has no load of its own in packed and window. */
 function strategiesFor({n, m, vectorLength}: NMPattern): GemmStrategy[] {
-  return n === m || vectorLength < 4 ? ['dense'] : ['packed', 'window', 'dense'];
+  // The offsets of a step lie in one word, if a window's do.
+  const spreads = n !== m && vectorLength < 4 && m <= 16 && [1, 2, 4].includes(n);
+  return spreads ? ['spread', 'dense'] : n === m || vectorLength < 4 ? ['dense'] : ['packed', 'window', 'dense'];
 }
 
 function gemmConfig(
@@ -219,12 +227,12 @@ function gemmConfig(
   const config: GemmConfig = {
     ...compressed(problem), ...(expanded ? {pattern: DENSE_PATTERN, dtype: 'float32' as const} : {}),
     strategy, tileRows, tileCols, threadRows, threadCols, ...step, unroll: 1, partial: false,
-    xPad: strategy !== 'dense' && pattern.vectorLength < 16 ? 1 : 0, epilogue: problem.epilogue,
+    xPad: (strategy === 'packed' || strategy === 'window') && pattern.vectorLength < 16 ? 1 : 0,
+    epilogue: problem.epilogue,
   };
-  const {keptPerBlock} = gemmGeometry(config);
+  const {wRows} = gemmGeometry(config);
   const most = MAX_UNROLLED / (threadRows * threadCols);
-  const unroll = keptPerBlock <= most ? keptPerBlock :
-    [16, 8, 4, 2].find(count => count <= most && keptPerBlock % count === 0) ?? 1;
+  const unroll = wRows <= most ? wRows : [16, 8, 4, 2].find(count => count <= most && wRows % count === 0) ?? 1;
   return {...config, unroll};
 }
 
@@ -234,9 +242,9 @@ function mostThreads({maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSize
 
 function fits(config: GemmConfig, limits: ProgramLimits): boolean {
   const {strategy, slices, threadRows, threadCols, pattern} = config;
-  const {threads, workgroupBytes, keptPerBlock, loadsPerThread, turnsAreWhole} = gemmGeometry(config);
+  const {threads, workgroupBytes, wRows, loadsPerThread, turnsAreWhole} = gemmGeometry(config);
   const slicesFit = slices === 1 ||
-      (threads <= MAX_SLICED_THREADS && threadRows * threadCols * keptPerBlock <= MAX_SLICED_STEP);
+      (threads <= MAX_SLICED_THREADS && threadRows * threadCols * wRows <= MAX_SLICED_STEP);
   // A thread whose columns lie in several groups would need an x for each.
   const sharesX = strategy !== 'packed' || pattern.vectorLength >= threadCols;
   return turnsAreWhole && slicesFit && sharesX && loadsPerThread <= MAX_LOADS && threads <= mostThreads(limits) &&

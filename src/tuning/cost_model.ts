@@ -173,18 +173,22 @@ function gemmWork(
   const [k, n] = shape;
   // Where W is expanded first, the configuration is that of a dense product.
   const {strategy, tileRows, tileCols, threadRows, threadCols, pattern, dtype} = config;
-  const {threads, sliceThreads, workgroupBytes, keptPerBlock, xRows, groupsInTile, loadsPerThread} =
+  const {threads, sliceThreads, workgroupBytes, keptPerBlock, wRows, xRows, groupsInTile, loadsPerThread} =
     gemmGeometry(config);
   const picks = strategy === 'window' ? Math.max(1, threadCols / pattern.vectorLength) : 0;
   // Columns of one thread in several groups meet several rows of x.
   const xReads = threadRows * (groupsInTile > 1 ? Math.max(1, threadCols / pattern.vectorLength) : 1);
   const opsPerRow = threadRows * threadCols + COST.pickOps * picks;
+  // Of each window spread stores all rows, of which it loaded some.
+  const moreStores = strategy !== 'spread' ? 0 :
+    ((wRows - keptPerBlock) * tileCols) / 4 / sliceThreads / 2 + 4 / pattern.vectorLength;
   // Steps are taken whole, and by each slice of each split as many.
   const stepsInTurn = stepsPerSlice(config, keptRowCount(k, pattern), splits);
   const stepsPerSplit = stepsInTurn * config.slices;
-  const keptRows = stepsPerSplit * keptPerBlock;
+  const keptRows = stepsPerSplit * wRows;
   const loadedX = 4 * xRows * tileRows;
-  const indexBytes = strategy === 'dense' ? 0 : (groupsInTile * indexBits(pattern)) / 8;
+  const groupsRead = strategy === 'dense' ? 0 : Math.max(1, tileCols / pattern.vectorLength);
+  const indexBytes = (groupsRead * indexBits(pattern)) / 8;
   const loadedW = keptPerBlock * (valueBytes(dtype) * tileCols + indexBytes);
   const rowTiles = Math.ceil(rows / tileRows);
   const colTiles = Math.ceil(n / tileCols);
@@ -193,7 +197,7 @@ function gemmWork(
     threads,
     workgroupBytes,
     registersPerThread: threadRows * threadCols + COST.loadRegisters * loadsPerThread + COST.threadRegisters,
-    ops: sliceThreads * (keptRows * opsPerRow + stepsPerSplit * loadsPerThread * COST.vecOps) *
+    ops: sliceThreads * (keptRows * opsPerRow + stepsPerSplit * (loadsPerThread + moreStores) * COST.vecOps) *
       (1 + COST.sliceOps * Math.log2(config.slices)),
     sharedBytes: keptRows * (SHARED_READ * sliceThreads * ((xReads + threadCols) / 4 + picks) + 4 * tileCols) +
       4 * stepsPerSplit * xRows * tileRows,
@@ -216,7 +220,7 @@ function gemvWork(
     {config, splits}: Extract<Plan, {kind: 'gemv'}>, {rows, shape, pattern, dtype}: MatMulProblem,
     profile: DeviceProfile): Work {
   const [k, n] = shape;
-  const {tileCols, levels, turnRows, rowsAtOnce, kMajor} = gemvGeometry(config);
+  const {tileCols, levels, turnRows, rowsAtOnce, kMajor, spread} = gemvGeometry(config);
   const {vecCols, threads} = config;
   const isDense = pattern.n === pattern.m;
   // Of a vec4 of columns: how many rows of x it meets for each kept row.
@@ -226,8 +230,11 @@ function gemvWork(
   const groupsRead = isDense ? 1 : Math.ceil((lanes * 4) / Math.max(4, pattern.vectorLength));
   const xOps = kMajor ? (config.rows / 4) * COST.vecPlaceOps : config.rows * COST.placeOps;
   const wordsPerRow = isDense ? 0 : distinct / Math.min(config.turn, 32 / indexBits(pattern));
-  const opsPerVec4 = 4 * config.rows + distinct * xOps * (groupsRead * SUBGROUP_SIZE) / lanes +
-    wordsPerRow * groupsRead * COST.placeOps;
+  // Spread, a kept row stands for M/N rows of x, one place for each slice, and four weights are picked for each.
+  const {n: kept1, m} = pattern;
+  const multiplyOps = spread ? (m / kept1) * (4 * config.rows + xOps * SUBGROUP_SIZE / lanes) + 8 * (m - kept1 + 1) :
+    4 * config.rows + distinct * xOps * (groupsRead * SUBGROUP_SIZE) / lanes;
+  const opsPerVec4 = multiplyOps + wordsPerRow * groupsRead * COST.placeOps;
   // Words that a turn has read for the next: four values, as many as one has bytes, and x where they share one.
   const held = config.turn * (valueBytes(dtype) + (distinct === 1 ? config.rows : 0));
   const rowTiles = Math.ceil(rows / config.rows);

@@ -13,7 +13,7 @@ import {plausible, type AdapterNames, type DeviceProfile} from './device_profile
 import {openStore, type CachePlace} from './plan_store.js';
 
 /** To be raised when the kernels change so much that plans measured before are no longer the best. */
-export const KERNELS_VERSION = 3;
+export const KERNELS_VERSION = 4;
 
 /** The best plan for some rows of a product. */
 export interface TunedPlan {

@@ -96,6 +96,7 @@ describe('every plan on offer multiplies', function() {
     ['some rows, x transposed', 8, plan => plan.kind === 'gemv' && gemvGeometry(plan.config).kMajor],
     ['packed tiles', 6, plan => kindOf(plan) === 'packed'],
     ['tiles of whole windows', 6, plan => kindOf(plan) === 'window'],
+    ['tiles that kept rows are spread in', 5, plan => kindOf(plan) === 'spread'],
     ['tiles of a dense W', 5, plan => kindOf(plan) === 'dense'],
   ];
   for (const [i, [kind, least, wanted]] of KINDS.entries()) {

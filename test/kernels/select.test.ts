@@ -14,6 +14,7 @@ import {
   candidatePlans, largestBinding, transposedX, wordsPerGroup, type MatMulProblem, type Plan, type ProgramLimits,
 } from '../../kernels/webgpu/select.js';
 import {NMTransposeProgram} from '../../kernels/webgpu/transpose_webgpu.js';
+import {indexBits} from '../../src/format/pack.js';
 import {keptRowCount, parsePattern, VECTOR_LENGTHS} from '../../src/format/pattern.js';
 import {planName} from '../../src/tuning/tuned_plans.js';
 import {kindOf, PLAN_KINDS, type PlanKind} from '../support/products.js';
@@ -149,8 +150,9 @@ describe('the plans on offer', () => {
     } else {
       expect(transposedX(plan, rows)).to.deep.equal(
         {kMajor: true, stride: Math.ceil(rows / plan.config.tileRows) * plan.config.tileRows});
-      // At most half of a tile is of rows that don't exist; no tile has fewer than 32.
-      expect(plan.config.tileRows).to.satisfy((tile: number) => tile === 32 || tile < 2 * rows);
+      // At most half of a tile is of rows that don't exist, but for small ones; and many rows take no small ones.
+      expect(plan.config.tileRows).to.satisfy((tile: number) => tile <= 32 || tile < 2 * rows);
+      expect(plan.config.tileRows).to.satisfy((tile: number) => tile >= 32 || rows <= 2 * tile);
     }
   }));
 
@@ -164,7 +166,8 @@ describe('the plans on offer', () => {
       } else if (n === m) {
         expect([...kinds]).to.deep.equal(['dense']);
       } else if (vectorLength < 4) {
-        expect([...kinds]).to.deep.equal(['expand']);
+        const spread: PlanKind[] = m <= 16 && [1, 2, 4].includes(n) && 16 % m === 0 ? ['spread'] : [];
+        expect([...kinds]).to.have.members(['expand', ...spread]);
       } else {
         // Windows of many rows need more workgroup memory, or registers, than there may be.
         const window: PlanKind[] = m <= 32 || kinds.has('window') ? ['window'] : [];
@@ -213,9 +216,9 @@ describe('the plans on offer', () => {
           if (plan.kind !== 'gemm') {
             continue;
           }
-          const {workgroupBytes, keptPerBlock, xRows} = gemmGeometry(plan.config);
+          const {workgroupBytes, keptPerBlock, wRows, xRows} = gemmGeometry(plan.config);
           if (workgroupBytes > 16384 || ![plan.config.block, keptPerBlock, xRows].every(Number.isInteger) ||
-              keptPerBlock % plan.config.unroll !== 0) {
+              wRows % plan.config.unroll !== 0) {
             throw new Error(`${n}:${m}v${vectorLength} is offered ${planName(plan)}`);
           }
         }
@@ -246,11 +249,11 @@ describe('the plans on offer', () => {
     const {strategy, tileRows, tileCols, threadRows, threadCols, block, unroll, buffers, slices, xPad, pattern} =
         plan.config;
     const geometry = gemmGeometry(plan.config);
-    const {threadsX, threadsY, patchX, patchY, groupsInTile, span, keptPerBlock, xRows, indexWords} = geometry;
+    const {threadsX, threadsY, patchX, patchY, groupsInTile, span, keptPerBlock, wRows, xRows, indexWords} = geometry;
     const threads = geometry.sliceThreads;
     // Registers: for the step loaded ahead, and beside slices.
     expect(geometry.loadsPerThread).to.be.at.most(11);
-    expect(slices === 1 || (splits === 1 && threadRows * threadCols * keptPerBlock <= 512)).to.equal(true);
+    expect(slices === 1 || (splits === 1 && threadRows * threadCols * wRows <= 512)).to.equal(true);
     expect(strategy !== 'packed' || pattern.vectorLength >= threadCols).to.equal(true);
     isWhole(threadRows / 4, threadCols / 4, tileRows / threadRows, tileCols / threadCols, block, buffers, slices);
     isWhole(threads, threadsX, threadsY, patchX, patchY, groupsInTile, keptPerBlock, xRows, geometry.workgroupBytes);
@@ -262,7 +265,7 @@ describe('the plans on offer', () => {
     isWhole(threads / (tileRows / 4), threads / (tileCols / 4));
     // Columns of a thread lie in one span, those of a span in one group or in whole ones.
     isWhole(span / threadCols, tileCols / span);
-    if (strategy !== 'dense') {
+    if (strategy === 'packed' || strategy === 'window') {
       const {vectorLength} = pattern;
       expect(vectorLength).to.be.at.least(4);
       isWhole(Math.max(span, vectorLength) / Math.min(span, vectorLength));
@@ -277,8 +280,14 @@ describe('the plans on offer', () => {
       expect([xRows, keptPerBlock]).to.deep.equal([block * pattern.m, block * pattern.n]);
       expect(indexWords % threads).to.equal(0);
       expect(indexWords).to.be.at.least(groupsInTile * keptPerBlock);
+    } else if (strategy === 'spread') {
+      const {n, m, vectorLength} = pattern;
+      expect(vectorLength).to.be.below(4);
+      expect([xRows, wRows, keptPerBlock]).to.deep.equal([block, block, (block / m) * n]);
+      expect(32 / indexBits(pattern) % keptPerBlock, 'offsets of a step lie in one word').to.equal(0);
     }
-    expect(keptPerBlock % unroll, 'unroll').to.equal(0);
+    expect(strategy === 'spread' || wRows === keptPerBlock).to.equal(true);
+    expect(wRows % unroll, 'unroll').to.equal(0);
     isWhole(unroll);
     expect([0, 1]).to.include(xPad);
   }));

@@ -76,13 +76,13 @@ function largeGemm(kind: PlanKind, area: number, aligned: boolean, buffers: 1 | 
 }
 
 function gemv(
-    rows: [number, number], vectorLengths: readonly number[], aligned: boolean, split: boolean): Stratum {
+    rows: [number, number], vectorLengths: readonly number[], aligned: boolean, split: boolean, maxM = 64): Stratum {
   return {
     name: `${rows[0] === rows[1] ? rows[0] : rows.join(' to ')} rows by GEMV, L=${vectorLengths.join(' or ')}, ` +
         columns(aligned) + splitWords(split),
     aligned,
     draw: random => {
-      const m = between(random, 1, 64);
+      const m = between(random, 1, maxM);
       return {
         rows: between(random, ...rows),
         shape: [between(random, 1, split ? 5000 : 300), drawCols(random, aligned, 100)],
@@ -112,6 +112,8 @@ const STRATA: Stratum[] = [
   gemm('window', [8], true, true),
   gemm('window', [16], true, false, {maxM: 100}),
   gemm('window', [32, 64, 128], false, false),
+  gemm('spread', [1], true, false, {maxM: 16}),
+  gemm('spread', [1, 2], false, true, {maxM: 16}),
   gemm('expand', [1], true, false, {maxM: 4}),
   gemm('expand', [2], false, true),
   gemm('expand', [1, 2], true, false, {minM: 33, maxM: 256}),
@@ -120,6 +122,7 @@ const STRATA: Stratum[] = [
   gemm('dense', VECTOR_LENGTHS, false, false, {maxM: 256}),
   largeGemm('packed', 4096, true),
   largeGemm('window', 4096, true),
+  largeGemm('spread', 8192, true),
   largeGemm('expand', 8192, false),
   largeGemm('dense', 16384, false, 2),
   gemv([1, 1], [1], true, false),
@@ -128,6 +131,7 @@ const STRATA: Stratum[] = [
   gemv([3, 4], [1], false, true),
   gemv([5, 8], WHOLE_VECS, true, true),
   gemv([9, 16], [2], true, false),
+  gemv([5, 16], [1, 2], false, false, 8),
   gemv([9, 16], WHOLE_VECS, false, false),
   gemv([17, 64], [1, 4], true, false),
 ];
@@ -283,7 +287,7 @@ describe('nmSparseMatMul, the buffers behind its inputs', () => {
   // tfjs's cast to float32 leaves int32 in the buffer, which a shader has to know.
   const WAYS: Array<[PlanKind, number, string]> = [
     ['gemv', 2, '2:4v4'], ['gemv', 6, '2:4v4'], ['gemv', 2, '4:4v4'], ['packed', 17, '2:4v4'], ['window', 17, '2:4v4'],
-    ['expand', 17, '2:4v4'], ['dense', 17, '4:4v4'],
+    ['spread', 17, '2:4v2'], ['gemv', 6, '2:4'], ['expand', 17, '2:4v4'], ['dense', 17, '4:4v4'],
   ];
   for (const [kind, rows, pattern] of WAYS) {
     for (const cols of [8, 7]) {
@@ -385,6 +389,7 @@ describe('nmSparseMatMul, one product twice', () => {
   const SPLIT: Array<[PlanKind, Product]> = [
     ['packed', plainProduct({rows: 18, shape: [600, 40], pattern: '4:16v32', dtype: 'float16', ...finished})],
     ['window', plainProduct({rows: 18, shape: [600, 40], pattern: '5:8v8', ...finished})],
+    ['spread', plainProduct({rows: 18, shape: [600, 40], pattern: '2:4', ...finished})],
     ['expand', plainProduct({rows: 18, shape: [600, 40], pattern: '2:4', ...finished})],
     ['dense', plainProduct({rows: 18, shape: [602, 40], pattern: '4:4v4', ...finished})],
     ['gemv', plainProduct({rows: 3, shape: [4100, 40], pattern: '2:4v4', ...finished})],

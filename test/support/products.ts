@@ -50,7 +50,7 @@ export function describeProduct({rows, shape: [k, n], pattern, dtype, activation
 /** The ways to multiply; 'expand' is 'dense' after W was expanded. */
 export type PlanKind = GemmStrategy | 'expand' | 'gemv';
 
-export const PLAN_KINDS: readonly PlanKind[] = ['gemv', 'packed', 'window', 'dense', 'expand'];
+export const PLAN_KINDS: readonly PlanKind[] = ['gemv', 'packed', 'window', 'spread', 'dense', 'expand'];
 
 export function kindOf(plan: Plan): PlanKind {
   return plan.kind === 'gemv' ? 'gemv' : plan.expand ? 'expand' : plan.config.strategy;
