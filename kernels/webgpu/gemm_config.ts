@@ -13,7 +13,7 @@ import type {EpilogueConfig} from './epilogue.js';
  * - packed: for each group of the tile only its kept rows; the inner loop is dense.
  * - window: whole windows, once for all groups; the inner loop picks rows by index.
  * - spread: whole windows, and W's kept rows are spread to them, zeros between: for groups so narrow that each column
- *   of a thread would need an x of its own.
+ *   of a thread would need an x of its own. As in a dense product, an infinite x makes NaN of what was dropped.
  * - dense: N = M, nothing to pick: the same program as packed with one group, and no indices.
  */
 export type GemmStrategy = 'packed' | 'window' | 'spread' | 'dense';

@@ -9,11 +9,14 @@
  *
  * No turn waits for what it asked for itself (the paper's pipelining, section III-C): values are read a turn ahead, and
  * so is x, from offsets read two turns ahead. Only where a vec4 of columns meets several groups, and so several x,
- * there are no registers for them: then x is read in its turn, and offsets one turn ahead. The loop has no branch: what
- * it reads past the end, WGSL keeps within the buffer, and nothing adds it up.
+ * there are no registers for them: then x is read in its turn, and offsets one turn ahead. The loop has no branch: a
+ * slice's last turn, which has nothing to read ahead and may be short, comes after it.
  *
  * Up to two rows, x is read in place, row-major: it lies in the cache. With more, a load for each row would be one for
- * every four multiply-adds; so x comes transposed (transpose_webgpu.ts), and a load brings four rows.
+ * every four multiply-adds; so x comes transposed (transpose_webgpu.ts), and a load brings four rows. Even so, narrow
+ * groups would gather an x for each weight, from as many places as a subgroup has columns. Where windows are short,
+ * their weights are spread to the window's rows instead, zeros between them: then x is read in order, the same for all
+ * columns.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indexBits} from '../../src/format/pack.js';
@@ -156,23 +159,11 @@ export class NMGemvProgram implements WebGPUProgram {
         name: `x${u}_${each.d}_${each.i}`, load: (prefix: string, j: string) => xLoad(prefix, j, u, each),
       })),
     ]);
-    const products = range(turn).map(u => ({u, code: `
+    const gathered = range(turn).map(u => ({u, code: `
             let value = unpack4(value${u});${xAhead ? '' : xs.map(each => `
             let x${u}_${each.d}_${each.i} = ${xLoad('word', 'j', u, each)};`).join('')}${rowIds.map(r => `
             sum${r} += ${this.xVector(r, groups, `x${u}`)} * value;`).join('')}`}));
-    const {n, m} = pattern;
-    const turnCode = (isLast: boolean) => spread ? `
-            let words = vec4<u32>(${range(4).map(c => `word0_${Math.floor((c * groups.length) / 4)}`).join(', ')});${
-  range(turn).map(u => `
-            let offset${u} = (words >> vec4<u32>(${u}u * OFFSET_BITS)) & vec4<u32>(OFFSET_MASK);
-            let weight${u} = ${isLast ? `select(vec4<f32>(0.0), unpack4(value${u}), j + ${u}u < end)` :
-    `unpack4(value${u})`};`).join('')}${range((turn / n) * m).map(row => `
-            {
-              let at = min((j / ${n}u) * ${m}u + ${row}u, lastRow) * xStride + xStart;${range(rows / 4).map(i => `
-              let x${i} = x[at + ${i}u];`).join('')}
-              let weight = ${spreadWeight(row, pattern)};${rowIds.map(r => `
-              sum${r} += x${r >> 2}[${r & 3}] * weight;`).join('')}
-            }`).join('')}` : products.map(({u, code}) => `
+    const turnCode = (isLast: boolean) => spread ? this.spreadTurn(groups, isLast) : gathered.map(({u, code}) => `
           ${isLast ? `if (j + ${u}u < end) ` : ''}{${code}
           }`).join('');
     const batches = range(rows / rowsAtOnce).map(b => rowIds.slice(b * rowsAtOnce, (b + 1) * rowsAtOnce));
@@ -207,15 +198,16 @@ export class NMGemvProgram implements WebGPUProgram {
         var j = start + slice * ${turn}u;${wordsAt('word', 'j', 'var')}${
   xAhead ? wordsAt('soon', `j + ${turnRows}u`, 'var') : ''}${ahead.map(({name, load}) => `
         var ${name} = ${load('word', 'j')};`).join('')}
-        for (; j + ${turn}u <= end; j += ${turnRows}u) {${
+        for (; j + ${turnRows}u < end; j += ${turnRows}u) {${
   wordsAt('later', `j + ${turnsAhead * turnRows}u`, 'let')}${ahead.map(({name, load}) => `
           let next_${name} = ${load('soon', `j + ${turnRows}u`)};`).join('')}${turnCode(false)}${
   xAhead ? shiftWords('word', 'soon') + shiftWords('soon', 'later') : shiftWords('word', 'later')}${
   ahead.map(({name}) => `
           ${name} = next_${name};`).join('')}
         }
-        // The last rows of a split.
-        {${turnCode(true)}
+        // The last turn of a slice, which may be short, or nothing; so may its last window be.
+        ${spread ? '' : `if (j + ${turn}u <= end) {${turnCode(false)}
+        } else `}if (j < end) {${turnCode(true)}
         }${batches.map(batch => `
         ${batch.map((r, i) => `sums[${i * threads}u + localIndex] = sum${r};`).join('\n        ')}${
   levels.map(level => `
@@ -236,6 +228,27 @@ export class NMGemvProgram implements WebGPUProgram {
         workgroupBarrier();` : ''}`).join('')}
       }
     `;
+  }
+
+  /** A turn whose weights are spread to whole windows, of which the last of all may be short. */
+  private spreadTurn(groups: number[], isLast: boolean): string {
+    const {rows, turn, pattern} = this.config;
+    const {n, m} = pattern;
+    const unpacked = (u: number) => isLast ?
+      `select(vec4<f32>(0.0), unpack4(value${u}), j + ${u}u < end)` : `unpack4(value${u})`;
+    const xAt = (i: number) => isLast ? `select(vec4<f32>(0.0), x[at + ${i}u], row <= lastRow)` : `x[at + ${i}u]`;
+    return `
+            let words = vec4<u32>(${range(4).map(c => `word0_${(c * groups.length) >> 2}`).join(', ')});${
+  range(turn).map(u => `
+            let offset${u} = (words >> vec4<u32>(${u}u * OFFSET_BITS)) & vec4<u32>(OFFSET_MASK);
+            let weight${u} = ${unpacked(u)};`).join('')}${range((turn / n) * m).map(row => `
+            {
+              let row = (j / ${n}u) * ${m}u + ${row}u;
+              let at = ${isLast ? 'min(row, lastRow)' : 'row'} * xStride + xStart;${range(rows / 4).map(i => `
+              let x${i} = ${xAt(i)};`).join('')}
+              let weight = ${spreadWeight(row, pattern)};${range(rows).map(r => `
+              sum${r} += x${r >> 2}[${r & 3}] * weight;`).join('')}
+            }`).join('')}`;
   }
 
   /** The x of a row that the four columns of a vec4 meet: one number, two or four. */

@@ -5,10 +5,11 @@
  *
  * Few rows: the GEMV, since reading W is the work. Otherwise the GEMM, its kept rows split over workgroups if need be
  * (split-k). Packed brings one row of x to workgroup memory for each kept row and group of a tile, window M/N rows for
- * each kept row: that is the paper's packing (section III-B) without the union, since each group has its own copy. And
- * any W can be expanded to dense by a pass of its own, and multiplied so: the pass moves a few bytes for each element
- * of W, the product computes 2·rows. That is the way of groups narrower than a vec4, and of products where sparse would
- * lose.
+ * each kept row: that is the paper's packing (section III-B) without the union, since each group has its own copy.
+ * Groups narrower than a vec4 have no load of x of their own; where their windows are short, W's kept rows are spread
+ * to whole windows on the way to workgroup memory. And any W can be expanded to dense by a pass of its own, and
+ * multiplied so: the pass moves a few bytes for each element of W, the product computes 2·rows. That is the way where
+ * sparse would lose, and of narrow groups with long windows.
  */
 import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
 import {indexWordsPerGroup} from '../../src/format/pack.js';
