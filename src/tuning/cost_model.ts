@@ -37,41 +37,43 @@ export interface Prediction {
 /** What the model does not count. Set after measurements on one NVIDIA H200 (docs/benchmarks.md). */
 export const COST = {
   /** Instructions that each doubling of slices costs, as a part of the others. */
-  sliceOps: 0.25,
-  /** An index by which window picks a row of x, in multiply-adds. */
-  pickOps: 9.75,
+  sliceOps: 0.155,
+  /** An index by which window picks a row of x, or the GEMV a weight of a window, in multiply-adds. */
+  pickOps: 10,
   /**
    * A vec4 on its way to workgroup memory, in multiply-adds: the core's one pipe for memory takes 8 cycles for those of
    * a subgroup, 4 in and 4 out, in which its four schedulers could begin 32.
    */
-  vecOps: 31,
+  vecOps: 30.6,
   /**
    * A place in memory that a subgroup of the GEMV reads a word of x or offsets from, in multiply-adds of a thread; and
    * one that it reads four rows of a transposed x from.
    */
-  placeOps: 0.11,
+  placeOps: 0.03,
   vecPlaceOps: 0.55,
+  /** Instructions of a turn of the GEMV, beside those that load and multiply. */
+  turnOps: 116,
   /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
-  stepNs: 474,
-  /** ns of a kept row that a thread of the GEMV reads; it reads a turn more than it needs. */
-  rowNs: 58,
+  stepNs: 507,
+  /** ns of a kept row that a thread of the GEMV reads; before its first turn, it waits for offsets. */
+  rowNs: 81,
   /** ns of a hand-over of sums within a workgroup. */
-  levelNs: 130,
+  levelNs: 134,
   /** Part of the times that are not the largest which shows all the same. */
-  unhidden: 0.085,
+  unhidden: 0.069,
   /** The same of the GEMV. */
-  gemvUnhidden: 0.87,
+  gemvUnhidden: 0.46,
   /** Bytes that starting a run of consecutive ones costs. */
-  runStart: 6.4,
+  runStart: 8.5,
   /** Registers of a core; of a thread, beside one for each sum, those for each vec4 loaded ahead, and the rest. */
   registers: 65536,
   loadRegisters: 8.5,
   threadRegisters: 38,
   /** Of a thread of the GEMV: for each word that a turn has read for the next, and beside those and its sums. */
-  heldRegisters: 1.15,
-  gemvRegisters: 16.5,
+  heldRegisters: 1.1,
+  gemvRegisters: 16.1,
   /** Instructions more, as a part of all, for each part of the registers that a thread would need beyond its own. */
-  spillOps: 6,
+  spillOps: 13,
   /** Threads a core takes, in threadsPerCore. */
   residentThreads: 4,
   /** Part of the last-level cache that one operand may have to itself. */
@@ -181,7 +183,7 @@ function gemmWork(
   const opsPerRow = threadRows * threadCols + COST.pickOps * picks;
   // Of each window spread stores all rows, of which it loaded some.
   const moreStores = strategy !== 'spread' ? 0 :
-    ((wRows - keptPerBlock) * tileCols) / 4 / sliceThreads / 2 + 4 / pattern.vectorLength;
+    ((wRows - keptPerBlock) * tileCols) / 4 / sliceThreads + 4 / pattern.vectorLength;
   // Steps are taken whole, and by each slice of each split as many.
   const stepsInTurn = stepsPerSlice(config, keptRowCount(k, pattern), splits);
   const stepsPerSplit = stepsInTurn * config.slices;
@@ -230,13 +232,16 @@ function gemvWork(
   const groupsRead = isDense ? 1 : Math.ceil((lanes * 4) / Math.max(4, pattern.vectorLength));
   const xOps = kMajor ? (config.rows / 4) * COST.vecPlaceOps : config.rows * COST.placeOps;
   const wordsPerRow = isDense ? 0 : distinct / Math.min(config.turn, 32 / indexBits(pattern));
-  // Spread, a kept row stands for M/N rows of x, one place for each slice, and four weights are picked for each.
-  const {n: kept1, m} = pattern;
-  const multiplyOps = spread ? (m / kept1) * (4 * config.rows + xOps * SUBGROUP_SIZE / lanes) + 8 * (m - kept1 + 1) :
+  // Spread, a kept row stands for M/N rows of x, and each is read in its turn; weights are picked for each.
+  const {n: keptOfWindow, m} = pattern;
+  const xRowsPerKept = spread ? m / keptOfWindow : 1;
+  const multiplyOps = spread ? xRowsPerKept * 4 * config.rows + COST.pickOps * (m - keptOfWindow + 1) :
     4 * config.rows + distinct * xOps * (groupsRead * SUBGROUP_SIZE) / lanes;
-  const opsPerVec4 = multiplyOps + wordsPerRow * groupsRead * COST.placeOps;
-  // Words that a turn has read for the next: four values, as many as one has bytes, and x where they share one.
-  const held = config.turn * (valueBytes(dtype) + (distinct === 1 ? config.rows : 0));
+  const opsPerVec4 = multiplyOps + wordsPerRow * groupsRead * COST.placeOps + COST.turnOps / config.turn;
+  // Words that a turn has read for the next: four values, as many as one has bytes, and x where they share one; of a
+  // window that is spread all of x.
+  const held = config.turn * (valueBytes(dtype) + (distinct === 1 ? config.rows : 0)) +
+    (spread ? config.rows * m : 0);
   const rowTiles = Math.ceil(rows / config.rows);
   const run = valueBytes(dtype) * tileCols;
   const groups = Math.max(1, tileCols / pattern.vectorLength);
@@ -254,7 +259,7 @@ function gemvWork(
     ops: kept * vecCols * opsPerVec4,
     sharedBytes: treeBytes,
     loadedBytes: perSplit * (run + (isDense ? 0 : groups * indexBits(pattern)) / 8),
-    waitingNs: COST.rowNs * config.turn * (1 + Math.ceil(perSplit / turnRows)) +
+    waitingNs: COST.rowNs * config.turn * (1 + Math.ceil(perSplit / turnRows)) * (spread ? 1 + xRowsPerKept : 1) +
       COST.levelNs * (1 + levels.length) * (config.rows / rowsAtOnce),
     memoryBytes: wBytes * (inCache(wBytes, profile) ? 1 : rowTiles) + 4 * rows * k + 4 * rows * n * splits,
   };

@@ -63,9 +63,10 @@ const FAMILIES: ReadonlyArray<[RegExp, string, Figures]> = [
   // Measured on an H200: arithmetic and a copy by small programs, cache and launch fitted to products. An H100 has
   // 0.7 of the memory's figure. Chromium names no model, and of architectures only those that desktops have: where it
   // knows no more than the vendor (seen with an H200), the GPU is taken for a data centre's: a bet, for it may also be
-  // newer than the browser.
+  // newer than the browser. Of the 228 KB that a Hopper core could give to workgroups, plans find a little less than
+  // 48: where their workgroups need more at once, some take another wave.
   [/^nvidia *$|nvidia.*(hopper|\bgh200|\bh(100|200|800)\b|0x23)/, 'NVIDIA Hopper',
-    [58, 4060, 50 * MB, 5550, 33_400, 3.5, 132, 512, 228 * KB, 256]],
+    [58, 4060, 50 * MB, 5550, 33_400, 3.5, 132, 512, 47 * KB, 256]],
   [/nvidia.*(\ba100\b|0x20)/, 'NVIDIA A100', [19.5, 1400, 40 * MB, 4500, 19_500, 3, 108, 512, 164 * KB, 256]],
   [/nvidia.*blackwell/, 'NVIDIA Blackwell', [30.9, 620, 48 * MB, 3000, 15_400, 4, 48, 512, 100 * KB, 256]],
   [/nvidia.*lovelace/, 'NVIDIA Ada', [29.1, 470, 36 * MB, 2500, 14_600, 4, 46, 512, 100 * KB, 256]],

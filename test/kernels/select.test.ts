@@ -123,12 +123,12 @@ function isWhole(...numbers: number[]): void {
 }
 
 describe('the plans on offer', () => {
-  it('are a GEMV for up to 64 rows and GEMMs from 5 rows on, and never none', () => {
+  it('are a GEMV for up to 64 rows and GEMMs from 9 rows on, and never none', () => {
     holdsForOffers((problem, plans) => {
       expect(plans).to.not.be.empty;
       const {rows} = problem;
       const offered = candidatePlans(problem, BINDS_ANYTHING).map(({kind}) => kind);
-      if (rows < 5) {
+      if (rows < 9) {
         expect(offered).to.not.include('gemm');
       } else if (rows <= 64) {
         expect(offered).to.include.members(['gemv', 'gemm']);
@@ -161,7 +161,7 @@ describe('the plans on offer', () => {
       const {rows, pattern: {n, m, vectorLength}} = problem;
       const offered = candidatePlans(problem, BINDS_ANYTHING);
       const kinds = new Set(offered.filter(({kind}) => kind === 'gemm').map(kindOf));
-      if (rows < 5) {
+      if (rows < 9) {
         expect(kinds.size).to.equal(0);
       } else if (n === m) {
         expect([...kinds]).to.deep.equal(['dense']);

@@ -2,6 +2,7 @@
 import {expect} from 'chai';
 import fc from 'fast-check';
 import {NO_EPILOGUE} from '../../kernels/webgpu/epilogue.js';
+import {gemmGeometry} from '../../kernels/webgpu/gemm_config.js';
 import {candidatePlans, type MatMulProblem, type Plan} from '../../kernels/webgpu/select.js';
 import {parsePattern, VECTOR_LENGTHS} from '../../src/format/pattern.js';
 import {COST, predict} from '../../src/tuning/cost_model.js';
@@ -145,6 +146,19 @@ describe('the cost model', () => {
 
     it('has registers for six of these workgroups: a seventh comes in a wave of its own', () => {
       expect(compute(7)).to.be.closeTo(compute(6) + compute(1), 1e-9);
+    });
+
+    it('has memory for as many small ones as fit: one more comes in a wave of its own', () => {
+      const small = candidatePlans(problem(16, 4096, 4096, pattern), DEFAULT_LIMITS).find(({kind, config, splits}) =>
+        kind === 'gemm' && config.tileRows === 16 && config.tileCols === 32 && config.block === 16 &&
+        config.slices === 1 && splits === 1)!;
+      const {workgroupBytes, threads} = gemmGeometry((small as Extract<Plan, {kind: 'gemm'}>).config);
+      const fit = Math.floor(HOPPER.coreMemoryBytes / workgroupBytes);
+      const waves = (workgroups: number) =>
+        predict(small, problem(16, 32 * workgroups, 4096, pattern), hopperOf(1)).compute;
+      // Registers would do for more, of threads that need about a hundred.
+      expect(fit).to.be.below(COST.registers / (threads * 112));
+      expect(waves(fit + 1)).to.be.closeTo(waves(fit) + waves(1), 1e-9);
     });
 
     it('takes for one workgroup what its steps wait, and hides that behind others', () => {
