@@ -8,15 +8,16 @@
  *     for each step:  barrier · registers → workgroup memory · barrier · load the next step · multiply this one
  *
  * so the memory latency of the next step hides behind the arithmetic of this one (the paper's pipeline, with registers
- * as the second buffer: WebGPU's default 16 KB of workgroup memory is too small for two). With several slices the
- * threads of a workgroup take turns at the steps of one tile, and add their sums at the end.
+ * as the second buffer; dense and spread may have one in workgroup memory, too, which saves a barrier). With several
+ * slices the threads of a workgroup take turns at the steps of one tile, and add their sums at the end.
  *
  * x comes transposed, [k][rows rounded up to tiles] (transpose_webgpu.ts): then a kept row is one contiguous run,
- * every load is a vec4 along rows, and no load needs a guard. Threads of a subgroup sit 4 × 8, so that it covers few
+ * every load is a vec4 along rows. Threads of a subgroup sit 4 × 8 where the tile is so tall, so that it covers few
  * columns, with vectorLength 32 all of one group, and the index is the same in all its lanes.
  *
  * Edges: columns past n compute garbage that is never stored; rows past `rows` are zeros of the transposed x; kept
- * rows past w get zero values, in the last step alone, so interior steps pay nothing. No control flow around a barrier
+ * rows past w get zero values, and spread windows past k zero rows of x, in the last steps alone, so interior ones pay
+ * nothing. No control flow around a barrier
  * depends on anything but uniforms (WGSL counts tfjs's `workgroupId` copy as non-uniform), hence the fixed steps per
  * split.
  */

@@ -16,7 +16,7 @@
  * every four multiply-adds; so x comes transposed (transpose_webgpu.ts), and a load brings four rows. Even so, narrow
  * groups would gather an x for each weight, from as many places as a subgroup has columns. Where windows are short,
  * their weights are spread to the window's rows instead, zeros between them: then x is read in order, the same for all
- * columns.
+ * columns, and an infinite x makes NaN of what was dropped, as in a dense product.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indexBits} from '../../src/format/pack.js';

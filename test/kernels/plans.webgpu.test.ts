@@ -119,7 +119,7 @@ describe('every plan on offer multiplies', function() {
   it('in many of the ways that there are for one product', async () => {
     const random = mulberry32(seed + 11);
     const product: Product = {
-      rows: between(random, 5, 16), shape: [between(random, 150, 200), between(random, 20, 80)],
+      rows: between(random, 9, 16), shape: [between(random, 150, 200), between(random, 20, 80)],
       pattern: pick(random, COMMON.map(pattern => `${pattern}v4`)), dtype: 'float16', activation: 'gelu', hasBias: true,
     };
     const plans = candidatePlans(problemOf(product), activeLimits());

@@ -67,12 +67,15 @@ describe('the choice of a plan', () => {
     }
   });
 
-  it('goes by the pattern: what keeps little is not expanded, what has narrow groups is', () => {
-    const kind = (pattern: string) => kindOf(chooser().choose({...problem(4096, pattern), shape: [4096, 4096]}));
+  it('goes by the pattern: what keeps little is not expanded, what has narrow groups is, or spread', () => {
+    const kind = (pattern: string, rows = 4096) =>
+      kindOf(chooser().choose({...problem(rows, pattern), shape: [4096, 4096]}));
     expect(kind('4:32v32')).to.be.oneOf(['packed', 'window']);
     expect(kind('1:8v4')).to.be.oneOf(['packed', 'window']);
     expect(kind('31:32v4')).to.equal('expand');
-    expect(kind('2:4')).to.be.oneOf(['spread', 'expand']);
+    expect(kind('2:4')).to.equal('expand');
+    expect(kind('2:4', 256)).to.equal('spread');
+    expect(kind('8:32', 256)).to.equal('expand');
     expect(kind('4:4v4')).to.equal('dense');
   });
 
