@@ -46,32 +46,34 @@ export const COST = {
    */
   vecOps: 30.6,
   /**
-   * A place in memory that a subgroup of the GEMV reads a word of x or offsets from, in multiply-adds of a thread; and
-   * one that it reads four rows of a transposed x from.
+   * A place in memory that a subgroup of the GEMV reads from, in multiply-adds of a thread: a word of x or of offsets,
+   * or four rows of a transposed x.
    */
-  placeOps: 0.03,
-  vecPlaceOps: 0.55,
+  placeOps: 0.1,
   /** Instructions of a turn of the GEMV, beside those that load and multiply. */
-  turnOps: 116,
+  turnOps: 66,
   /** ns of a step of the GEMM that nothing hides: a load from memory has to be there before the next step. */
   stepNs: 507,
   /** ns of a kept row that a thread of the GEMV reads; before its first turn, it waits for offsets. */
-  rowNs: 81,
+  rowNs: 71,
   /** ns of a hand-over of sums within a workgroup. */
   levelNs: 134,
   /** Part of the times that are not the largest which shows all the same. */
   unhidden: 0.069,
   /** The same of the GEMV. */
-  gemvUnhidden: 0.46,
+  gemvUnhidden: 0.62,
+  /** How much faster memory is read alone than copied: the GEMV writes next to nothing. */
+  readGain: 1.1,
   /** Bytes that starting a run of consecutive ones costs. */
-  runStart: 8.5,
+  runStart: 9.8,
   /** Registers of a core; of a thread, beside one for each sum, those for each vec4 loaded ahead, and the rest. */
   registers: 65536,
   loadRegisters: 8.5,
   threadRegisters: 38,
-  /** Of a thread of the GEMV: for each word that a turn has read for the next, and beside those and its sums. */
-  heldRegisters: 1.1,
-  gemvRegisters: 16.1,
+  /** Of a thread of the GEMV: for each sum, for each word that a turn has read for the next, and the rest. */
+  gemvSumRegisters: 2,
+  heldRegisters: 0.9,
+  gemvRegisters: 20,
   /** Instructions more, as a part of all, for each part of the registers that a thread would need beyond its own. */
   spillOps: 13,
   /** Threads a core takes, in threadsPerCore. */
@@ -165,7 +167,7 @@ function residentWorkgroups(work: Work, profile: DeviceProfile): number {
   const registers =
     Math.min(mostRegisters(work, profile), REGISTER_UNIT * Math.ceil(registersPerThread / REGISTER_UNIT));
   return Math.max(1, Math.min(
-    Math.floor(profile.coreMemoryBytes / workgroupBytes),
+    Math.floor(profile.coreMemoryBytes / (workgroupBytes + profile.reservedBytes)),
     Math.floor((COST.residentThreads * profile.threadsPerCore) / threads),
     Math.floor(COST.registers / (threads * registers))));
 }
@@ -230,7 +232,7 @@ function gemvWork(
   // Places that the lanes of a subgroup read at once: offsets from each group, x besides for each slice.
   const lanes = Math.min(SUBGROUP_SIZE, vecCols);
   const groupsRead = isDense ? 1 : Math.ceil((lanes * 4) / Math.max(4, pattern.vectorLength));
-  const xOps = kMajor ? (config.rows / 4) * COST.vecPlaceOps : config.rows * COST.placeOps;
+  const xOps = COST.placeOps * (kMajor ? config.rows / 4 : config.rows);
   const wordsPerRow = isDense ? 0 : distinct / Math.min(config.turn, 32 / indexBits(pattern));
   // Spread, a kept row stands for M/N rows of x, and each is read in its turn; weights are picked for each.
   const {n: keptOfWindow, m} = pattern;
@@ -255,13 +257,14 @@ function gemvWork(
     workgroups: rowTiles * Math.ceil(n / tileCols) * splits,
     threads,
     workgroupBytes: rowsAtOnce * threads * 16,
-    registersPerThread: 4 * config.rows + COST.heldRegisters * held + COST.gemvRegisters,
+    registersPerThread: COST.gemvSumRegisters * 4 * config.rows + COST.heldRegisters * held + COST.gemvRegisters,
     ops: kept * vecCols * opsPerVec4,
     sharedBytes: treeBytes,
     loadedBytes: perSplit * (run + (isDense ? 0 : groups * indexBits(pattern)) / 8),
     waitingNs: COST.rowNs * config.turn * (1 + Math.ceil(perSplit / turnRows)) * (spread ? 1 + xRowsPerKept : 1) +
       COST.levelNs * (1 + levels.length) * (config.rows / rowsAtOnce),
-    memoryBytes: wBytes * (inCache(wBytes, profile) ? 1 : rowTiles) + 4 * rows * k + 4 * rows * n * splits,
+    memoryBytes: (wBytes * (inCache(wBytes, profile) ? 1 : rowTiles)) / COST.readGain + 4 * rows * k +
+      4 * rows * n * splits,
   };
 }
 

@@ -25,6 +25,8 @@ export interface DeviceProfile {
   /** Threads in flight that keep one core busy, and its workgroup memory, which bounds how many workgroups share it. */
   threadsPerCore: number;
   coreMemoryBytes: number;
+  /** Bytes of that memory which a workgroup takes beside its own. */
+  reservedBytes: number;
   /** Registers of 32 bits that a compiler may give a thread: what it needs beyond them lies in slow memory. */
   registersPerThread: number;
 }
@@ -42,7 +44,7 @@ const MB = 1024 * KB;
 
 type Figures = [
   tflops: number, memoryGBs: number, cacheBytes: number, cacheGBs: number, workgroupMemoryGBs: number, launchUs: number,
-  cores: number, threadsPerCore: number, coreMemoryBytes: number, registersPerThread: number,
+  cores: number, threadsPerCore: number, coreMemoryBytes: number, reservedBytes: number, registersPerThread: number,
 ];
 
 /**
@@ -53,42 +55,44 @@ type Figures = [
  * Workgroup memory is bytes per clock and core × cores × clock: 128 bytes on NVIDIA and AMD, 64 on Turing and on
  * integrated GPUs; Mali keeps it in the ordinary cache. Registers are those of the instruction sets: 256 on NVIDIA
  * (less one) and AMD, 128 on Apple and, eight threads to an instruction, on Intel, 64 on Mali; elsewhere guessed.
+ * NVIDIA keeps 1 KB of a core's memory for each workgroup from Ampere on (CUDA C++ Programming Guide, compute
+ * capability 8.x).
  * Software (measured, SwiftShader on two CPU cores) pays dearly for barriers and dispatches.
  */
 const FAMILIES: ReadonlyArray<[RegExp, string, Figures]> = [
   //  TFLOPS, memory GB/s, cache bytes and GB/s, workgroup memory GB/s, launch µs, cores, threads and memory of a
-  //  core, registers of a thread
+  //  core, reserved bytes of a workgroup, registers of a thread
   [/swiftshader|llvmpipe|lavapipe|mesa software|warp|basic render/, 'software',
-    [0.01, 1, 8 * MB, 4, 0.5, 100, 4, 16, 32 * KB, 256]],
+    [0.01, 1, 8 * MB, 4, 0.5, 100, 4, 16, 32 * KB, 0, 256]],
   // Measured on an H200: arithmetic and a copy by small programs, cache and launch fitted to products. An H100 has
   // 0.7 of the memory's figure. Chromium names no model, and of architectures only those that desktops have: where it
   // knows no more than the vendor (seen with an H200), the GPU is taken for a data centre's: a bet, for it may also be
-  // newer than the browser. Of the 228 KB that a Hopper core could give to workgroups, plans find a little less than
-  // 48: where their workgroups need more at once, some take another wave.
+  // newer than the browser. Of the 228 KB that a Hopper core could give to workgroups, plans find 51: where their
+  // workgroups need more at once, some take another wave.
   [/^nvidia *$|nvidia.*(hopper|\bgh200|\bh(100|200|800)\b|0x23)/, 'NVIDIA Hopper',
-    [58, 4060, 50 * MB, 5550, 33_400, 3.5, 132, 512, 47 * KB, 256]],
-  [/nvidia.*(\ba100\b|0x20)/, 'NVIDIA A100', [19.5, 1400, 40 * MB, 4500, 19_500, 3, 108, 512, 164 * KB, 256]],
-  [/nvidia.*blackwell/, 'NVIDIA Blackwell', [30.9, 620, 48 * MB, 3000, 15_400, 4, 48, 512, 100 * KB, 256]],
-  [/nvidia.*lovelace/, 'NVIDIA Ada', [29.1, 470, 36 * MB, 2500, 14_600, 4, 46, 512, 100 * KB, 256]],
-  [/nvidia.*ampere/, 'NVIDIA Ampere', [29.8, 700, 5 * MB, 2000, 14_900, 4, 68, 512, 100 * KB, 256]],
-  [/nvidia.*turing/, 'NVIDIA Turing', [7.5, 410, 4 * MB, 1200, 3700, 4, 36, 512, 64 * KB, 256]],
-  [/nvidia.*(pascal|maxwell|kepler)/, 'NVIDIA Pascal', [6.5, 230, 2 * MB, 800, 3200, 5, 15, 1024, 96 * KB, 256]],
-  [/nvidia/, 'NVIDIA', [15, 450, 16 * MB, 1800, 7500, 4, 40, 512, 100 * KB, 256]],
-  [/apple/, 'Apple', [3.6, 90, 8 * MB, 250, 900, 5, 10, 512, 32 * KB, 128]],
-  [/samsung/, 'Samsung RDNA', [1.2, 45, 2 * MB, 150, 1200, 10, 6, 512, 64 * KB, 256]],
-  [/amd.*rdna 1/, 'AMD RDNA 1', [7.9, 400, 4 * MB, 1500, 7900, 5, 36, 512, 64 * KB, 256]],
-  [/amd.*rdna 2/, 'AMD RDNA 2', [13.2, 350, 96 * MB, 1200, 12_800, 5, 40, 512, 64 * KB, 256]],
+    [58, 4060, 50 * MB, 5550, 33_400, 3.5, 132, 512, 51 * KB, KB, 256]],
+  [/nvidia.*(\ba100\b|0x20)/, 'NVIDIA A100', [19.5, 1400, 40 * MB, 4500, 19_500, 3, 108, 512, 164 * KB, KB, 256]],
+  [/nvidia.*blackwell/, 'NVIDIA Blackwell', [30.9, 620, 48 * MB, 3000, 15_400, 4, 48, 512, 100 * KB, KB, 256]],
+  [/nvidia.*lovelace/, 'NVIDIA Ada', [29.1, 470, 36 * MB, 2500, 14_600, 4, 46, 512, 100 * KB, KB, 256]],
+  [/nvidia.*ampere/, 'NVIDIA Ampere', [29.8, 700, 5 * MB, 2000, 14_900, 4, 68, 512, 100 * KB, KB, 256]],
+  [/nvidia.*turing/, 'NVIDIA Turing', [7.5, 410, 4 * MB, 1200, 3700, 4, 36, 512, 64 * KB, 0, 256]],
+  [/nvidia.*(pascal|maxwell|kepler)/, 'NVIDIA Pascal', [6.5, 230, 2 * MB, 800, 3200, 5, 15, 1024, 96 * KB, 0, 256]],
+  [/nvidia/, 'NVIDIA', [15, 450, 16 * MB, 1800, 7500, 4, 40, 512, 100 * KB, KB, 256]],
+  [/apple/, 'Apple', [3.6, 90, 8 * MB, 250, 900, 5, 10, 512, 32 * KB, 0, 128]],
+  [/samsung/, 'Samsung RDNA', [1.2, 45, 2 * MB, 150, 1200, 10, 6, 512, 64 * KB, 0, 256]],
+  [/amd.*rdna 1/, 'AMD RDNA 1', [7.9, 400, 4 * MB, 1500, 7900, 5, 36, 512, 64 * KB, 0, 256]],
+  [/amd.*rdna 2/, 'AMD RDNA 2', [13.2, 350, 96 * MB, 1200, 12_800, 5, 40, 512, 64 * KB, 0, 256]],
   // Half of the advertised TFLOPS: a compiler seldom finds two instructions to issue together.
-  [/amd.*rdna/, 'AMD RDNA 3', [18.6, 570, 64 * MB, 2500, 18_600, 5, 60, 512, 64 * KB, 256]],
-  [/amd/, 'AMD GCN', [6.2, 220, 2 * MB, 900, 6200, 6, 36, 512, 64 * KB, 256]],
-  [/intel.*(12 ?hp|xe ?2? ?hpg|\barc\b)/, 'Intel Arc', [17, 500, 16 * MB, 1500, 4300, 6, 32, 512, 64 * KB, 128]],
-  [/intel.*(gen 1[2-9]|xe)/, 'Intel Xe', [2.2, 55, 4 * MB, 180, 520, 8, 6, 512, 64 * KB, 128]],
-  [/intel/, 'Intel Gen 9', [0.44, 30, MB, 80, 200, 10, 3, 512, 64 * KB, 128]],
-  [/adreno (7xx|8xx|x)/, 'Adreno 7xx', [2.2, 55, 2 * MB, 150, 500, 15, 6, 512, 32 * KB, 128]],
-  [/qualcomm|adreno/, 'Adreno 6xx', [1.2, 30, MB, 100, 250, 20, 4, 512, 32 * KB, 128]],
-  [/\barm\b|mali/, 'Mali', [1, 35, 2 * MB, 120, 120, 20, 10, 384, 32 * KB, 64]],
-  [/img tec|powervr/, 'PowerVR', [0.5, 20, MB, 60, 120, 20, 2, 512, 16 * KB, 64]],
-  [/^/, 'unknown GPU', [5, 150, 4 * MB, 600, 3000, 5, 24, 512, 32 * KB, 128]],
+  [/amd.*rdna/, 'AMD RDNA 3', [18.6, 570, 64 * MB, 2500, 18_600, 5, 60, 512, 64 * KB, 0, 256]],
+  [/amd/, 'AMD GCN', [6.2, 220, 2 * MB, 900, 6200, 6, 36, 512, 64 * KB, 0, 256]],
+  [/intel.*(12 ?hp|xe ?2? ?hpg|\barc\b)/, 'Intel Arc', [17, 500, 16 * MB, 1500, 4300, 6, 32, 512, 64 * KB, 0, 128]],
+  [/intel.*(gen 1[2-9]|xe)/, 'Intel Xe', [2.2, 55, 4 * MB, 180, 520, 8, 6, 512, 64 * KB, 0, 128]],
+  [/intel/, 'Intel Gen 9', [0.44, 30, MB, 80, 200, 10, 3, 512, 64 * KB, 0, 128]],
+  [/adreno (7xx|8xx|x)/, 'Adreno 7xx', [2.2, 55, 2 * MB, 150, 500, 15, 6, 512, 32 * KB, 0, 128]],
+  [/qualcomm|adreno/, 'Adreno 6xx', [1.2, 30, MB, 100, 250, 20, 4, 512, 32 * KB, 0, 128]],
+  [/\barm\b|mali/, 'Mali', [1, 35, 2 * MB, 120, 120, 20, 10, 384, 32 * KB, 0, 64]],
+  [/img tec|powervr/, 'PowerVR', [0.5, 20, MB, 60, 120, 20, 2, 512, 16 * KB, 0, 64]],
+  [/^/, 'unknown GPU', [5, 150, 4 * MB, 600, 3000, 5, 24, 512, 32 * KB, 0, 128]],
 ];
 
 /** The profile of the family that an adapter's names belong to. */
@@ -98,19 +102,23 @@ export function profileOf(
   const [, name, figures] = FAMILIES.find(([pattern]) => pattern.test(names))!;
   const [
     tflops, memoryGBs, cacheBytes, cacheGBs, workgroupMemoryGBs, launchUs, cores, threadsPerCore, coreMemoryBytes,
-    registersPerThread,
+    reservedBytes, registersPerThread,
   ] = figures;
   return {
     name, tflops, memoryGBs, cacheBytes, cacheGBs, workgroupMemoryGBs, launchUs, cores, threadsPerCore, coreMemoryBytes,
-    registersPerThread,
+    reservedBytes, registersPerThread,
   };
 }
 
-/** A profile that was measured or stored, if it has every figure, each a number that can be divided by. */
+/**
+ * A profile that was measured or stored, if it has every figure, each a number that can be divided by. (Nothing is
+ * divided by reservedBytes: 0 is what most GPUs have.)
+ */
 export function plausible(profile: Partial<DeviceProfile>): DeviceProfile | undefined {
   const sound = Object.entries(profileOf()).every(([figure, known]) => {
     const value = profile[figure as keyof DeviceProfile];
-    return typeof value === typeof known && (typeof value !== 'number' || (value > 0 && Number.isFinite(value)));
+    return typeof value === typeof known &&
+      (typeof value !== 'number' || ((value > 0 || value === known) && Number.isFinite(value)));
   });
   return sound ? profile as DeviceProfile : undefined;
 }

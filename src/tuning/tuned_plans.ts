@@ -12,8 +12,11 @@ import {formatPattern} from '../format/pattern.js';
 import {plausible, type AdapterNames, type DeviceProfile} from './device_profile.js';
 import {openStore, type CachePlace} from './plan_store.js';
 
-/** To be raised when the kernels change so much that plans measured before are no longer the best. */
-export const KERNELS_VERSION = 4;
+/**
+ * To be raised when the kernels change so much that plans measured before are no longer the best, and when a profile
+ * has figures that it had not.
+ */
+export const KERNELS_VERSION = 5;
 
 /** The best plan for some rows of a product. */
 export interface TunedPlan {

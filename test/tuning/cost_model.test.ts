@@ -153,7 +153,7 @@ describe('the cost model', () => {
         kind === 'gemm' && config.tileRows === 16 && config.tileCols === 32 && config.block === 16 &&
         config.slices === 1 && splits === 1)!;
       const {workgroupBytes, threads} = gemmGeometry((small as Extract<Plan, {kind: 'gemm'}>).config);
-      const fit = Math.floor(HOPPER.coreMemoryBytes / workgroupBytes);
+      const fit = Math.floor(HOPPER.coreMemoryBytes / (workgroupBytes + HOPPER.reservedBytes));
       const waves = (workgroups: number) =>
         predict(small, problem(16, 32 * workgroups, 4096, pattern), hopperOf(1)).compute;
       // Registers would do for more, of threads that need about a hundred.

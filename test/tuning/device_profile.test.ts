@@ -39,7 +39,8 @@ describe('the profile of a GPU', () => {
 
   it('has figures that can be divided by, and a cache faster than memory', () => {
     for (const [, names] of families) {
-      const {name, ...figures} = profileOf(names);
+      const {name, reservedBytes, ...figures} = profileOf(names);
+      expect(reservedBytes, `reservedBytes of ${name}`).to.be.oneOf([0, 1024]);
       for (const [figure, value] of Object.entries(figures)) {
         expect(value, `${figure} of ${name}`).to.be.above(0).and.below(Infinity);
       }
@@ -52,6 +53,7 @@ describe('the profile of a GPU', () => {
     expect(plausible({...profile})).to.deep.equal(profile);
     const wrong: Array<Partial<Record<keyof DeviceProfile, unknown>>> = [
       {tflops: NaN}, {tflops: undefined}, {cores: 0}, {cores: '8'}, {memoryGBs: Infinity}, {launchUs: -1}, {name: 5},
+      {reservedBytes: -1}, {reservedBytes: undefined},
     ];
     for (const figure of wrong) {
       expect(plausible({...profile, ...figure} as DeviceProfile), JSON.stringify(figure)).to.equal(undefined);
