@@ -42,7 +42,8 @@ function drawProduct(random: Random): Product {
 function programOf(plan: Plan): string {
   if (plan.kind === 'gemv') {
     const {rows, vecCols, threads, turn} = plan.config;
-    return `${rows} rows, ${vecCols} vec4s, ${threads} threads, ${turn} kept rows a turn`;
+    const spread = gemvGeometry(plan.config).spread ? ', spread' : '';
+    return `${rows} rows, ${vecCols} vec4s, ${threads} threads, ${turn} kept rows a turn${spread}`;
   }
   const {strategy, tileRows, tileCols, threadRows, threadCols, block, buffers} = plan.config;
   const steps = strategy !== 'window' ? `${block} kept rows` : block === 1 ? 'a window' : 'windows';

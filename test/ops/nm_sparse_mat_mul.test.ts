@@ -6,6 +6,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {expect} from 'chai';
 import {ACTIVATIONS} from '../../kernels/contract.js';
+import {gemvGeometry} from '../../kernels/webgpu/nm_gemv_webgpu.js';
 import {candidatePlans, type Plan} from '../../kernels/webgpu/select.js';
 import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
 import {VECTOR_LENGTHS} from '../../src/format/pattern.js';
@@ -36,16 +37,17 @@ function drawCols(random: Random, aligned: boolean, most: number): number {
 /** Small tiles: up to 70 rows. `maxM` and `minM` bound the window. */
 function gemm(
     kind: PlanKind, vectorLengths: readonly number[], aligned: boolean, split: boolean,
-    {minM = 2, maxM = 32} = {}): Stratum {
+    {minM = 2, maxM = 32, rows = [17, 70] as [number, number]} = {}): Stratum {
   const windows = minM > 32 ? ', windows of more than 32 rows' : '';
+  const few = rows[1] <= 16 ? `, ${rows.join(' to ')} rows` : '';
   return {
-    name: `${kind} tiles, L=${vectorLengths.join(' or ')}${windows}, ${columns(aligned)}${splitWords(split)}`,
+    name: `${kind} tiles, L=${vectorLengths.join(' or ')}${windows}${few}, ${columns(aligned)}${splitWords(split)}`,
     aligned,
     draw: random => {
       const m = between(random, minM, maxM);
       const n = kind === 'dense' ? m : between(random, 1, m - 1);
       return {
-        rows: between(random, 17, 70),
+        rows: between(random, ...rows),
         shape: [between(random, 1, split ? 700 : 200), drawCols(random, aligned, 72)],
         pattern: {n, m, vectorLength: pick(random, vectorLengths)},
       };
@@ -75,21 +77,24 @@ function largeGemm(kind: PlanKind, area: number, aligned: boolean, buffers: 1 | 
   };
 }
 
+/** `spread`: short windows of narrow groups, their weights spread to whole windows. */
 function gemv(
-    rows: [number, number], vectorLengths: readonly number[], aligned: boolean, split: boolean, maxM = 64): Stratum {
+    rows: [number, number], vectorLengths: readonly number[], aligned: boolean, split: boolean,
+    spread = false): Stratum {
   return {
-    name: `${rows[0] === rows[1] ? rows[0] : rows.join(' to ')} rows by GEMV, L=${vectorLengths.join(' or ')}, ` +
-        columns(aligned) + splitWords(split),
+    name: `${rows[0] === rows[1] ? rows[0] : rows.join(' to ')} rows by GEMV${spread ? ', spread' : ''}, ` +
+        `L=${vectorLengths.join(' or ')}, ${columns(aligned)}${splitWords(split)}`,
     aligned,
     draw: random => {
-      const m = between(random, 1, maxM);
+      const m = between(random, 1, spread ? 8 : 64);
       return {
         rows: between(random, ...rows),
         shape: [between(random, 1, split ? 5000 : 300), drawCols(random, aligned, 100)],
         pattern: {n: between(random, 1, m), m, vectorLength: pick(random, vectorLengths)},
       };
     },
-    accept: plan => plan.kind === 'gemv' && plan.splits > 1 === split,
+    accept: plan => plan.kind === 'gemv' && plan.splits > 1 === split &&
+        (!spread || gemvGeometry(plan.config).spread),
   };
 }
 
@@ -120,6 +125,8 @@ const STRATA: Stratum[] = [
   gemm('expand', WHOLE_VECS, false, true, {minM: 33, maxM: 256}),
   gemm('dense', VECTOR_LENGTHS, true, true),
   gemm('dense', VECTOR_LENGTHS, false, false, {maxM: 256}),
+  gemm('packed', WHOLE_VECS, false, true, {rows: [9, 16]}),
+  gemm('spread', [1, 2], true, true, {rows: [9, 16], maxM: 16}),
   largeGemm('packed', 4096, true),
   largeGemm('window', 4096, true),
   largeGemm('spread', 8192, true),
@@ -131,7 +138,8 @@ const STRATA: Stratum[] = [
   gemv([3, 4], [1], false, true),
   gemv([5, 8], WHOLE_VECS, true, true),
   gemv([9, 16], [2], true, false),
-  gemv([5, 16], [1, 2], false, false, 8),
+  gemv([3, 4], [2], true, true, true),
+  gemv([5, 16], [1, 2], false, false, true),
   gemv([9, 16], WHOLE_VECS, false, false),
   gemv([17, 64], [1, 4], true, false),
 ];
