@@ -153,7 +153,7 @@ export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfi
 /** Milliseconds that the useful multiply-adds or the bytes that must move take at the device's peak. */
 function leastMs({rows, shape, pattern, dtype}: MatMulProblem, {tflops, memoryGBs}: DeviceProfile): number {
   const [k, n] = shape;
-  const bytes = matrixBytes(shape, pattern, dtype) + 4 * rows * (k + n);
+  const bytes = matrixBytes(shape, pattern, dtype) / COST.readGain + 4 * rows * (k + n);
   return Math.max((2 * rows * n * keptRowCount(k, pattern)) / tflops / 1e9, bytes / memoryGBs / 1e6);
 }
 
