@@ -34,14 +34,14 @@ function drawCols(random: Random, aligned: boolean, most: number): number {
   return aligned ? 4 * between(random, 1, most / 4) : 4 * between(random, 0, most / 4 - 1) + between(random, 1, 3);
 }
 
-/** Small tiles: up to 70 rows. `maxM` and `minM` bound the window. */
+/** Small tiles. `maxM` and `minM` bound the window. */
 function gemm(
     kind: PlanKind, vectorLengths: readonly number[], aligned: boolean, split: boolean,
     {minM = 2, maxM = 32, rows = [17, 70] as [number, number]} = {}): Stratum {
   const windows = minM > 32 ? ', windows of more than 32 rows' : '';
-  const few = rows[1] <= 16 ? `, ${rows.join(' to ')} rows` : '';
   return {
-    name: `${kind} tiles, L=${vectorLengths.join(' or ')}${windows}${few}, ${columns(aligned)}${splitWords(split)}`,
+    name: `${rows.join(' to ')} rows in ${kind} tiles, L=${vectorLengths.join(' or ')}${windows}, ` +
+        columns(aligned) + splitWords(split),
     aligned,
     draw: random => {
       const m = between(random, minM, maxM);
@@ -59,7 +59,7 @@ function gemm(
 /** More rows and columns than one tile has, whose area is at least that. */
 function largeGemm(kind: PlanKind, area: number, aligned: boolean, buffers: 1 | 2 = 1): Stratum {
   return {
-    name: `${kind} tiles of ${area} elements or more${buffers > 1 ? ', in two buffers' : ''}, ${columns(aligned)}`,
+    name: `in ${kind} tiles of ${area} elements or more${buffers > 1 ? ', in two buffers' : ''}, ` + columns(aligned),
     aligned,
     draw: random => {
       const m = between(random, 2, 32);
@@ -182,7 +182,7 @@ function drawCase(stratum: Stratum, draw: number): {product: Product; plan: Plan
 describe('nmSparseMatMul, a random case of each kind', () => {
   for (const stratum of STRATA) {
     const large = stratum.name.includes('elements');
-    it(`multiplies in ${stratum.name}`, async () => {
+    it(`multiplies ${stratum.name}`, async () => {
       const draws = backendName === 'cpu' && !large ? 20 : 1;
       for (let draw = 0; draw < draws; ++draw) {
         const {product, plan} = drawCase(stratum, draw);
