@@ -17,9 +17,8 @@
  *
  * Edges: columns past n compute garbage that is never stored; rows past `rows` are zeros of the transposed x; kept
  * rows past w get zero values, and spread windows past k zero rows of x, in the last steps alone, so interior ones pay
- * nothing. No control flow around a barrier
- * depends on anything but uniforms (WGSL counts tfjs's `workgroupId` copy as non-uniform), hence the fixed steps per
- * split.
+ * nothing. No control flow around a barrier depends on anything but uniforms (WGSL counts tfjs's `workgroupId` copy as
+ * non-uniform), hence the fixed steps per split.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indexBits} from '../../src/format/pack.js';
