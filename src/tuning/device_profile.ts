@@ -56,7 +56,7 @@ type Figures = [
  * integrated GPUs; Mali keeps it in the ordinary cache. Registers are those of the instruction sets: 256 on NVIDIA
  * (less one) and AMD, 128 on Apple and, eight threads to an instruction, on Intel, 64 on Mali; elsewhere guessed.
  * NVIDIA keeps 1 KB of a core's memory for each workgroup from Ampere on (CUDA C++ Programming Guide, compute
- * capability 8.x); what was raced on an H200 fits any from 0.1 to 0.75 KB as well or better (docs/performance-model.md).
+ * capability 8.x); races on an H200 fit any from 0.1 to 0.75 KB as well or better (docs/performance-model.md).
  * Software (measured, SwiftShader on two CPU cores) pays dearly for barriers and dispatches.
  */
 const FAMILIES: ReadonlyArray<[RegExp, string, Figures]> = [

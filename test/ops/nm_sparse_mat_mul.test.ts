@@ -59,7 +59,7 @@ function gemm(
 /** More rows and columns than one tile has, whose area is at least that. */
 function largeGemm(kind: PlanKind, area: number, aligned: boolean, buffers: 1 | 2 = 1): Stratum {
   return {
-    name: `in ${kind} tiles of ${area} elements or more${buffers > 1 ? ', in two buffers' : ''}, ` + columns(aligned),
+    name: `in ${kind} tiles of ${area} elements or more${buffers > 1 ? ', in two buffers' : ''}, ${columns(aligned)}`,
     aligned,
     draw: random => {
       const m = between(random, 2, 32);
