@@ -10,8 +10,12 @@ export class UsageError extends Error {
 
 const PLAIN_WORDS: Record<string, string> = {
   EACCES: 'permission denied',
+  EBUSY: 'it is in use',
   EDQUOT: 'the disk quota is used up',
+  EEXIST: 'something of that name exists already',
   EISDIR: 'it is a folder',
+  ELOOP: 'its links lead in a circle',
+  ENAMETOOLONG: 'the name is too long',
   ENOENT: 'there is no such file or folder',
   ENOSPC: 'no space is left on the device',
   ENOTDIR: 'part of the path is not a folder',

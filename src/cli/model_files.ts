@@ -7,7 +7,9 @@
  * is verified before writing goes through the same door as what is read.
  */
 import {io} from '@tensorflow/tfjs-core';
+import {checksum, CHECKSUMS, checksumsOf} from './checksums.js';
 import {reasonOf} from './errors.js';
+import {printable} from './printable.js';
 
 /** Where files come from; paths are relative to the folder of model.json. */
 export interface FileSource {
@@ -25,6 +27,8 @@ export interface StoredWeight {
 export interface StoredModel {
   json: io.ModelJSON;
   weights: StoredWeight[];
+  /** Paths of the weight files, as the manifest names them. */
+  files: string[];
   /** Bytes of model.json and of all weight files. */
   size: {modelJson: number; weights: number};
 }
@@ -57,7 +61,9 @@ export async function readModelFiles(source: FileSource, jsonPath: string): Prom
     weightBytes += bytes.length;
   }
   checkNames(jsonPath, weights);
-  return {json, weights, size: {modelJson: text.length, weights: weightBytes}};
+  weights.filter(isModelWeight).forEach(refuseNaN);
+  const files = json.weightsManifest.flatMap(({paths}) => paths);
+  return {json, weights, files, size: {modelJson: text.length, weights: weightBytes}};
 }
 
 /**
@@ -144,11 +150,11 @@ function wrongInLayer(layer: unknown): string | undefined {
     return `has class_name ${inJson(className)}; it must name the layer's class`;
   }
   if (!isObject(config) && !Array.isArray(config)) {
-    return `(${className}) has config ${inJson(config)}; it must be an object`;
+    return `(${printable(className)}) has config ${inJson(config)}; it must be an object`;
   }
   const name = isObject(config) ? config.name : undefined;
   if (name !== undefined && name !== null && typeof name !== 'string') {
-    return `(${className}) has config.name ${inJson(name)}; a name is a string`;
+    return `(${printable(className)}) has config.name ${inJson(name)}; a name is a string`;
   }
   return undefined;
 }
@@ -158,10 +164,15 @@ function checkGroup(where: string, group: io.WeightsManifestConfig[number]): voi
       !Array.isArray(group.weights)) {
     throw new Error(`${where} must have paths, a list of file names, and weights, a list`);
   }
+  const sums = checksumsOf(group);
+  if (sums !== undefined && !(isListOf(sums, sum => typeof sum === 'string') &&
+      (sums as string[]).length === group.paths.length)) {
+    throw new Error(`${where} has ${CHECKSUMS} ${inJson(sums)}; it must list a checksum for each of the paths`);
+  }
   group.weights.forEach((entry, index) => {
     const wrong = wrongInEntry(entry);
     if (wrong) {
-      const name = isObject(entry) && typeof entry.name === 'string' ? ` ('${entry.name}')` : '';
+      const name = isObject(entry) && typeof entry.name === 'string' ? ` ('${printable(entry.name)}')` : '';
       throw new Error(`${where}.weights[${index}]${name} ${wrong}`);
     }
   });
@@ -194,7 +205,9 @@ function wrongInEntry(entry: io.WeightsManifestEntry): string | undefined {
 }
 
 /** The bytes of a group's files, one after the other. */
-async function readGroup(source: FileSource, {paths, weights}: io.WeightsManifestConfig[number]): Promise<Uint8Array> {
+async function readGroup(source: FileSource, group: io.WeightsManifestConfig[number]): Promise<Uint8Array> {
+  const {paths, weights} = group;
+  const sums = checksumsOf(group) as string[] | undefined;
   const sizes: number[] = [];
   for (const path of paths) {
     sizes.push(await source.size(path));
@@ -210,7 +223,11 @@ async function readGroup(source: FileSource, {paths, weights}: io.WeightsManifes
   for (const [index, path] of paths.entries()) {
     const part = await source.read(path);
     if (part.length !== sizes[index]) {
-      throw new Error(`weight file '${path}' changed its size while it was read`);
+      throw new Error(`weight file '${printable(path)}' changed its size while it was read`);
+    }
+    if (sums && checksum(part) !== sums[index]) {
+      throw new Error(`weight file '${printable(path)}' does not match its checksum in model.json: it is damaged, or ` +
+          'of another version of the model. Copy the model again, all files together');
     }
     bytes.set(part, offset);
     offset += part.length;
@@ -233,10 +250,10 @@ export function splitWeights(entries: io.WeightsManifestEntry[], bytes: Uint8Arr
 }
 
 function wrongSize(paths: string[], got: number, expected: number): Error {
-  const files = paths.length === 1 ? `weight file '${paths[0]}' holds` :
-    `weight files ${paths.map(path => `'${path}'`).join(', ')} together hold`;
+  const files = paths.length === 1 ? `weight file '${printable(paths[0])}' holds` :
+    `weight files ${paths.map(path => `'${printable(path)}'`).join(', ')} together hold`;
   return new Error(`${files} ${got} bytes, the manifest calls for ${expected}: ` +
-      `${got < expected ? 'cut short' : 'too long'}, or of another model. Copy the model anew`);
+      `${got < expected ? 'cut short' : 'too long'}, or of another model. Copy the model again`);
 }
 
 function isString({dtype}: io.WeightsManifestEntry): boolean {
@@ -264,9 +281,25 @@ function checkNames(path: string, weights: StoredWeight[]): void {
   const seen = new Set<string>();
   for (const {entry} of weights.filter(isModelWeight)) {
     if (seen.has(entry.name)) {
-      throw new Error(`${path}: the weightsManifest has two weights named '${entry.name}'`);
+      throw new Error(`${path}: the weightsManifest has two weights named '${printable(entry.name)}'`);
     }
     seen.add(entry.name);
+  }
+}
+
+/** @throws Error if a weight holds NaN: whatever is computed from it is NaN, so nothing could be verified. */
+function refuseNaN({entry: {name, dtype, quantization}, bytes}: StoredWeight): void {
+  const isHalf = quantization?.dtype === 'float16';
+  if (dtype !== 'float32' || (quantization && !isHalf)) {
+    return;
+  }
+  // A copy, because a weight may start at any byte of its file.
+  const {buffer} = new Uint8Array(bytes);
+  const at = isHalf ? new Uint16Array(buffer).findIndex(half => (half & 0x7fff) > 0x7c00) :
+    new Float32Array(buffer).findIndex(Number.isNaN);
+  if (at >= 0) {
+    throw new Error(`weight '${printable(name)}' holds NaN at element ${at}: the model is damaged, or its training ` +
+        'diverged');
   }
 }
 
@@ -281,5 +314,5 @@ function isListOf(value: unknown, test: (item: unknown) => boolean): boolean {
 /** A value as the file has it, its beginning if it is long; a field that is not there has none. */
 function inJson(value: unknown): string {
   const text = value === undefined ? 'none' : JSON.stringify(value);
-  return text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text;
+  return printable(text, MOST_SHOWN);
 }

@@ -4,6 +4,7 @@
  */
 import {io} from '@tensorflow/tfjs-core';
 import type {LayersModel} from '@tensorflow/tfjs-layers';
+import {checksum, CHECKSUMS} from './checksums.js';
 import {splitWeights, type StoredWeight} from './model_files.js';
 
 /** A model's topology, and every weight with its bytes, none quantized. */
@@ -25,23 +26,36 @@ export async function takeApart(model: LayersModel): Promise<{modelTopology: obj
  * @param inputJson the model that was read: all its fields but topology and weights are kept, those tfjs does not know
  *     too. trainingConfig still holds; the optimizer's weights do not.
  * @param shardBytes the size of every weight file but the last.
+ * @param takenNames names, in lower case, that no weight file may get.
  */
 export function outputFiles(
-    inputJson: io.ModelJSON, modelTopology: object, weights: StoredWeight[],
-    shardBytes: number): Map<string, Uint8Array> {
+    inputJson: io.ModelJSON, modelTopology: object, weights: StoredWeight[], shardBytes: number,
+    takenNames: ReadonlySet<string>): Map<string, Uint8Array> {
   const all = Buffer.concat(weights.map(({bytes}) => bytes));
-  const count = Math.ceil(all.length / shardBytes);
-  const shards = Array.from({length: count}, (_, i) => ({
-    path: `group1-shard${i + 1}of${count}.bin`,
-    bytes: all.subarray(i * shardBytes, (i + 1) * shardBytes),
-  }));
+  const paths = shardNames(Math.ceil(all.length / shardBytes), takenNames);
+  const shards = paths.map((path, i) => ({path, bytes: all.subarray(i * shardBytes, (i + 1) * shardBytes)}));
   const json = {
     ...inputJson,
     modelTopology,
-    weightsManifest: [{paths: shards.map(({path}) => path), weights: weights.map(({entry}) => entry)}],
+    weightsManifest: [{
+      paths,
+      weights: weights.map(({entry}) => entry),
+      [CHECKSUMS]: shards.map(({bytes}) => checksum(bytes)),
+    }],
   };
   return new Map([
     ['model.json', new TextEncoder().encode(JSON.stringify(json))],
     ...shards.map(({path, bytes}): [string, Uint8Array] => [path, bytes]),
   ]);
+}
+
+/** Names as tfjs gives them; with a number at the end where one of those is taken. */
+function shardNames(count: number, takenNames: ReadonlySet<string>): string[] {
+  for (let version = 1; ; ++version) {
+    const suffix = version === 1 ? '' : `-${version}`;
+    const names = Array.from({length: count}, (_, i) => `group1-shard${i + 1}of${count}${suffix}.bin`);
+    if (!names.some(name => takenNames.has(name))) {
+      return names;
+    }
+  }
 }

@@ -2,17 +2,19 @@
  * What nm-prune does, step by step, as a function that can be called without a command line: look before working,
  * load, convert, make the files, verify them, write them. Until the last step nothing on the disk changes.
  */
-import {existsSync, statSync} from 'node:fs';
+import {statSync} from 'node:fs';
 import {basename, dirname, resolve} from 'node:path';
 import {io} from '@tensorflow/tfjs-core';
 import {loadLayersModel, type LayersModel} from '@tensorflow/tfjs-layers';
 import picomatch from 'picomatch/posix.js';
 import {pruneLayersModel, type LayerReport, type PruneProgress} from '../index.js';
 import {setUpBackend, type BackendChoice} from './backend.js';
-import {checkOutputFolder, folderSource, memorySource, writeFolder, writeWhole} from './disk.js';
+import {folderSource, memorySource} from './disk.js';
 import {reasonOf} from './errors.js';
 import {isModelWeight, readModelFiles, toArtifacts, type StoredModel} from './model_files.js';
 import {outputFiles, takeApart} from './output_files.js';
+import {OutputFolder} from './output_folder.js';
+import {printable} from './printable.js';
 import {registerModule} from './register.js';
 import {storeWeights} from './store_weights.js';
 import {disposeModel, verify, type Verification} from './verify.js';
@@ -43,7 +45,11 @@ export interface RunOptions {
   overwrite?: boolean;
   /** Modules that register custom classes. */
   register?: string[];
+  /** Read weight files that model.json names outside its own folder. */
+  allowOutsideFiles?: boolean;
   onProgress?: (progress: PruneProgress) => void;
+  /** Called when all is ready to be written. If it throws, nothing is written. */
+  onReport?: (report: RunReport) => Promise<void> | void;
 }
 
 /** What was done; --json writes exactly this. All sizes in bytes. */
@@ -72,9 +78,12 @@ export interface RunReport {
  * @throws Error that says what is wrong; then outDir is as it was before, unless it says otherwise.
  */
 export async function run(options: RunOptions): Promise<RunReport> {
-  const {modelJson, outDir, json, register = [], weightShardSizeBytes = DEFAULT_SHARD_BYTES} = options;
-  await checkOutputs(options);
-  const input = await readModelFiles(folderSource(dirname(modelJson)), basename(modelJson));
+  const {modelJson, outDir, register = [], weightShardSizeBytes = DEFAULT_SHARD_BYTES} = options;
+  checkInput(modelJson);
+  const outputFolder = new OutputFolder(options);
+  outputFolder.protect([modelJson, ...register]);
+  const input = await readModelFiles(folderSource(modelJson, options.allowOutsideFiles), basename(modelJson));
+  outputFolder.protect(input.files.map(path => resolve(dirname(modelJson), path)));
   const backend = await setUpBackend(options.backend);
   for (const path of register) {
     await registerModule(path);
@@ -91,12 +100,11 @@ export async function run(options: RunOptions): Promise<RunReport> {
     const {modelTopology, weights} = await takeApart(pruned);
     const toFloat16 = options.quantizeFloat16 ? matcher(options.quantizeFloat16) : () => false;
     const stored = storeWeights(weights, input, toFloat16);
-    const files = outputFiles(input.json, modelTopology, stored, weightShardSizeBytes);
+    const files = outputFiles(input.json, modelTopology, stored, weightShardSizeBytes, outputFolder.takenNames);
     const output = await readModelFiles(memorySource(files), 'model.json');
     const verification = await verify(pruned, output, options.quantizeFloat16 !== undefined);
     await backend.check();
 
-    await writeFolder(outDir, files);
     const report: RunReport = {
       modelJson, outDir, backend: backend.name, dtype, layers, memory,
       disk: {
@@ -108,9 +116,8 @@ export async function run(options: RunOptions): Promise<RunReport> {
       },
       verification,
     };
-    if (json !== undefined) {
-      await writeReport(json, report);
-    }
+    await options.onReport?.(report);
+    await outputFolder.write(files, JSON.stringify(report, null, 2) + '\n');
     return report;
   } finally {
     if (pruned) {
@@ -120,33 +127,22 @@ export async function run(options: RunOptions): Promise<RunReport> {
   }
 }
 
-async function writeReport(file: string, report: RunReport): Promise<void> {
-  try {
-    await writeWhole(file, JSON.stringify(report, null, 2) + '\n');
-  } catch (error) {
-    throw new Error(`the model was written to ${report.outDir}, but --json: ${reasonOf(error)}`, {cause: error});
+/** @throws Error if there is no model.json to read. */
+function checkInput(modelJson: string): void {
+  const fail = (why: string): never => {
+    throw new Error(`model.json '${printable(modelJson)}': ${why}`);
+  };
+  if (/^[a-z][a-z\d+.-]+:\/\//i.test(modelJson)) {
+    fail('it is a URL, and nm-prune reads files; download the model.json and its weight files');
   }
-}
-
-/** What can be known to fail at the end is refused at the start. */
-async function checkOutputs({modelJson, outDir, json, overwrite = false}: RunOptions): Promise<void> {
+  if (/\.(h5|hdf5|keras)$/i.test(modelJson)) {
+    fail('it is a Keras file; convert it first: tensorflowjs_converter --input_format keras ' +
+        '--output_format tfjs_layers_model FILE FOLDER');
+  }
   const found = statSync(modelJson, {throwIfNoEntry: false});
   if (!found?.isFile()) {
-    throw new Error(`model.json '${modelJson}': ` +
-        (found?.isDirectory() ? 'it is a folder; give the model.json in it' : 'there is no such file'));
-  }
-  const besideModel = json !== undefined && resolve(dirname(json)) === resolve(outDir);
-  await checkOutputFolder(outDir, {
-    overwrite, inputFolder: dirname(modelJson), mayHold: besideModel ? [basename(json)] : [],
-  });
-  if (json === undefined) {
-    return;
-  }
-  if (json.endsWith('.bin') || [resolve(modelJson), resolve(outDir, 'model.json')].includes(resolve(json))) {
-    throw new Error(`--json ${json}: that is a file of a model; give another name, e.g. report.json`);
-  }
-  if (!besideModel && !existsSync(dirname(resolve(json)))) {
-    throw new Error(`--json ${json}: there is no folder '${dirname(json)}'`);
+    fail(found?.isDirectory() ? 'it is a folder; give the model.json in it' :
+      found ? 'it is not a file' : 'there is no such file');
   }
 }
 
@@ -160,7 +156,7 @@ async function load(input: StoredModel): Promise<LayersModel> {
       const [, kind, name] = unknown;
       throw new Error(['', AN_OBJECT].includes(name) ?
         `some ${kind} of the model has a class_name that is no name; save or convert the model again` :
-        `the model uses the ${kind} class '${name}', which tfjs does not know; ` +
+        `the model uses the ${kind} class '${printable(name)}', which tfjs does not know; ` +
           'pass --register module.mjs, a module that registers it (tf.serialization.registerClass)', {cause: error});
     }
     const outOfMemory = /allocation/.test(reason);
@@ -190,13 +186,14 @@ function checkConverted(layers: LayerReport[]): void {
   if (layers.some(({converted}) => converted)) {
     return;
   }
-  const reasons = layers.filter(({bytesBefore}) => bytesBefore > 0).map(({name, reason}) => `\n  ${name}: ${reason}`);
+  const reasons = layers.filter(({bytesBefore}) => bytesBefore > 0)
+    .map(({name, reason}) => `\n  ${printable(name)}: ${reason}`);
   throw new Error(`no layer was converted, so nothing was written${reasons.join('')}`);
 }
 
 /** As in pruneLayersModel's globs, `*` matches '/' too: weight names hold one. */
 function matcher(globs: string[]): (name: string) => boolean {
-  return picomatch(globs, {bash: true, dot: true});
+  return picomatch(globs, {bash: true, dot: true, nonegate: true});
 }
 
 function optimizerBytes({weights}: StoredModel): number {

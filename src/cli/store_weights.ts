@@ -11,6 +11,7 @@
 import {createHash} from 'node:crypto';
 import type {io} from '@tensorflow/tfjs-core';
 import {packHalves, unpackHalves} from '../format/pack.js';
+import {printable} from './printable.js';
 import {isModelWeight, type StoredModel, type StoredWeight} from './model_files.js';
 
 type Quantization = NonNullable<io.WeightsManifestEntry['quantization']>;
@@ -95,8 +96,8 @@ function asFloat16({entry, bytes}: StoredWeight): StoredWeight {
   const values = floatsOf(bytes);
   const misfit = values.find(value => !(Math.abs(value) < HALF_OVERFLOW));
   if (misfit !== undefined) {
-    throw new Error(`--quantize_float16: weight '${entry.name}' holds ${misfit}, beyond float16's largest, 65504; ` +
-        'give globs that leave it out');
+    throw new Error(`--quantize_float16: weight '${printable(entry.name)}' holds ${misfit}, beyond float16's ` +
+        'largest, 65504; give globs that leave it out');
   }
   return {entry: {...entry, quantization: {dtype: 'float16'}}, bytes: halfBytes(values)};
 }

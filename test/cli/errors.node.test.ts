@@ -2,7 +2,7 @@
  * Every way nm-prune can fail, and what it says then: a message is part of the interface. And after each of them the
  * disk is as it was.
  */
-import {existsSync, mkdirSync, promises as fs, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync}
+import {mkdirSync, promises as fs, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync}
   from 'node:fs';
 import {join} from 'node:path';
 import type {io} from '@tensorflow/tfjs-core';
@@ -72,6 +72,12 @@ const FAILURES: Failure[] = [
   // What is read
   {name: 'no model.json', spoil: folder => rmSync(join(folder, 'in', 'model.json')),
     message: "model.json 'IN/model.json': there is no such file"},
+  {name: 'a URL for model.json', options: () => ({modelJson: 'https://example.com/model.json'}),
+    message: "model.json 'https://example.com/model.json': it is a URL, and nm-prune reads files; download the " +
+        'model.json and its weight files'},
+  {name: 'a Keras file', options: () => ({modelJson: 'model.h5'}),
+    message: "model.json 'model.h5': it is a Keras file; convert it first: tensorflowjs_converter --input_format " +
+        'keras --output_format tfjs_layers_model FILE FOLDER'},
   {name: 'a folder for model.json', options: folder => ({modelJson: join(folder, 'in')}),
     message: "model.json 'IN': it is a folder; give the model.json in it"},
   {name: 'model.json cut short', spoil: rewritten('{"modelTopology": {'),
@@ -134,7 +140,8 @@ const FAILURES: Failure[] = [
   {name: 'a weight twice', spoil: edited(json => json.weightsManifest[0].weights[2].name = 'one/kernel'),
     message: "model.json: the weightsManifest has two weights named 'one/kernel'"},
   {name: 'a weight file that is not there', spoil: folder => rmSync(weightFile(folder)),
-    message: "cannot read 'IN/group1-shard1of1.bin': there is no such file or folder (ENOENT)"},
+    message: "cannot read 'IN/group1-shard1of1.bin': there is no such file or folder (ENOENT); model.json names it " +
+        'as a weight file. Copy the model with all its files'},
   {name: 'a weight file that is a folder', spoil: folder => {
     rmSync(weightFile(folder));
     mkdirSync(weightFile(folder));
@@ -142,23 +149,42 @@ const FAILURES: Failure[] = [
   {name: 'a weight file cut short', spoil: folder =>
     writeFileSync(weightFile(folder), readFileSync(weightFile(folder)).subarray(0, 2000)),
   message: `weight file 'group1-shard1of1.bin' holds 2000 bytes, the manifest calls for ${2 * LAYER_BYTES}: cut ` +
-        'short, or of another model. Copy the model anew'},
+        'short, or of another model. Copy the model again'},
   {name: 'a weight file that is too long', spoil: folder => writeFileSync(weightFile(folder), 'more', {flag: 'a'}),
     message: `weight file 'group1-shard1of1.bin' holds ${2 * LAYER_BYTES + 4} bytes, the manifest calls for ` +
-        `${2 * LAYER_BYTES}: too long, or of another model. Copy the model anew`},
+        `${2 * LAYER_BYTES}: too long, or of another model. Copy the model again`},
   {name: 'a shard left out', spoil: folder => {
     writeFileSync(join(folder, 'in', 'a.bin'), readFileSync(weightFile(folder)).subarray(0, 1000));
     writeFileSync(join(folder, 'in', 'b.bin'), '');
     edited(json => json.weightsManifest[0].paths = ['a.bin', 'b.bin'])(folder);
   }, message: `weight files 'a.bin', 'b.bin' together hold 1000 bytes, the manifest calls for ${2 * LAYER_BYTES}: ` +
-        'cut short, or of another model. Copy the model anew'},
+        'cut short, or of another model. Copy the model again'},
   {name: 'strings cut short', spoil: folder => {
     edited(json => json.weightsManifest.push({
       paths: ['words.bin'], weights: [{name: 'words', shape: [2], dtype: 'string'}],
     }))(folder);
     writeFileSync(join(folder, 'in', 'words.bin'), Buffer.from([3, 0, 0, 0, 97, 98, 99, 5, 0, 0, 0, 97]));
   }, message: "weight file 'words.bin' holds 12 bytes, the manifest calls for 16: cut short, or of another model. " +
-        'Copy the model anew'},
+        'Copy the model again'},
+  {name: 'a weight file that is not the one that was written', spoil: folder => {
+    edited(json => Object.assign(json.weightsManifest[0], {sha256: ['0'.repeat(64)]}))(folder);
+  }, message: "weight file 'group1-shard1of1.bin' does not match its checksum in model.json: it is damaged, or of " +
+        'another version of the model. Copy the model again, all files together'},
+  {name: 'checksums of other files', spoil: edited(json => Object.assign(json.weightsManifest[0], {sha256: []})),
+    message: 'model.json: weightsManifest[0] has sha256 []; it must list a checksum for each of the paths'},
+  {name: 'a weight that is NaN', spoil: folder => {
+    const bytes = readFileSync(weightFile(folder));
+    bytes.writeFloatLE(NaN, 4 * 20);
+    writeFileSync(weightFile(folder), bytes);
+  }, message: "weight 'one/kernel' holds NaN at element 20: the model is damaged, or its training diverged"},
+  {name: 'a float16 weight that is NaN', spoil: folder => {
+    const bytes = readFileSync(weightFile(folder));
+    edited(json => {
+      json.weightsManifest[0].weights[3].quantization = {dtype: 'float16'};
+    })(folder);
+    bytes.writeUInt16LE(0x7e00, 2 * LAYER_BYTES - 64 + 2);
+    writeFileSync(weightFile(folder), bytes.subarray(0, 2 * LAYER_BYTES - 32));
+  }, message: "weight 'two/bias' holds NaN at element 1: the model is damaged, or its training diverged"},
   // What tfjs makes of it
   {name: 'a layer class that tfjs does not know', spoil: folder => {
     const file = join(folder, 'in', 'model.json');
@@ -212,17 +238,19 @@ const FAILURES: Failure[] = [
   {name: 'an outDir with things of other people', spoil: folder => {
     mkdirSync(join(folder, 'out'));
     writeFileSync(join(folder, 'out', 'thesis.txt'), 'a year of work');
-  }, options: () => ({overwrite: true}), message: "outDir 'OUT' holds 'thesis.txt', which is no part of a model, and " +
-        '--overwrite replaces the whole folder; move it away or give another folder'},
+  }, options: () => ({overwrite: true}), message: "outDir 'OUT' cannot be used: it holds files and no model.json, so " +
+        'there is no model for --overwrite to replace'},
   {name: "the model's own folder as outDir", options: folder => ({outDir: join(folder, 'in'), overwrite: true}),
-    message: "outDir 'IN' holds the model to convert, which is never altered; give another folder"},
+    message: "outDir 'IN' holds 'IN/model.json', a file of the model to convert, which is never altered; give " +
+        'another folder'},
   {name: 'a folder above the model as outDir', options: folder => ({outDir: folder, overwrite: true}),
-    message: /^outDir '.*' holds the model to convert, which is never altered; give another folder$/},
+    message: /^outDir '.*' cannot be used: it holds files and no model\.json, so there is no model for --overwrite/},
   {name: "a link to the model's own folder as outDir", spoil: folder => symlinkSync('in', join(folder, 'out')),
     options: () => ({overwrite: true}),
-    message: "outDir 'OUT' holds the model to convert, which is never altered; give another folder"},
+    message: "outDir 'OUT' holds 'IN/model.json', a file of the model to convert, which is never altered; give " +
+        'another folder'},
   {name: 'a file as outDir', spoil: folder => writeFileSync(join(folder, 'out'), ''),
-    message: "outDir 'OUT' cannot be used: part of the path is not a folder (ENOTDIR)"},
+    message: "outDir 'OUT' cannot be used: it is not a folder"},
   {name: 'an outDir below a file', options: folder => ({outDir: join(folder, 'in', 'model.json', 'out')}),
     message: /^outDir '.*' cannot be used: part of the path is not a folder \(ENOTDIR\)$/},
   {name: 'a report in a folder that is not there', options: folder => ({json: join(folder, 'none', 'report.json')}),
@@ -303,15 +331,13 @@ describe('where writing fails, nm-prune', () => {
     expect(readdirSync(folder)).to.have.members(['in', 'out']);
   }));
 
-  it('says so of a report that could not be written, beside a model that was', () => inFolder(async folder => {
+  it('writes no model where the report cannot be written', () => inFolder(async folder => {
     const modelJson = await save(smallModel(), join(folder, 'in'));
     const [outDir, json] = [join(folder, 'out'), join(folder, 'report.json')];
-    fillDiskAt(3);
+    fillDiskAt(2);
     expect(await messageOf(() => run({modelJson, outDir, json, pattern: '2:4', backend: 'cpu'}))).to.equal(
-      `the model was written to ${outDir}, but --json: cannot write '${json}': ` +
-          'no space is left on the device (ENOSPC)');
-    expect(readdirSync(folder)).to.have.members(['in', 'out']);
-    expect(existsSync(join(outDir, 'model.json'))).to.be.true;
+      `cannot write '${outDir}': no space is left on the device (ENOSPC); nothing was written`);
+    expect(readdirSync(folder)).to.deep.equal(['in']);
   }));
 });
 
@@ -341,9 +367,15 @@ describe('a wrong command line', () => {
         "'4MB' is invalid. Give a whole number of bytes, at least 1, e.g. 4194304."],
     ['--pattern 2:4 --quantize_float16 m.json out', "missing required argument 'outDir'; --quantize_float16 took " +
         "'m.json' for its globs: put it last, or write --quantize_float16='*'"],
+    ['m.json out --pattern 2:4 --dtype float16', "unknown option '--dtype'" +
+        '; --quantize_float16 stores weights as float16'],
+    ['m.json out --pattern 2:4V8', "option '--pattern <N:MvL>' argument '2:4V8' is invalid. pattern '2:4V8' is not " +
+        "an N:M pattern. Write it as 'N:M' or 'N:MvL', e.g. '2:4' or '8:32v32'."],
+    [`m.json out --pattern ${'9'.repeat(100_000)}`, `option '--pattern <N:MvL>' argument '${'9'.repeat(100)}… ` +
+        "(100000 characters)' is invalid. It is too long for a pattern."],
   ];
   for (const [line, message] of WRONG) {
-    it(`'${line}' is answered with what is wrong`, async () => {
+    it(`'${line.slice(0, 80)}' is answered with what is wrong`, async () => {
       const parse = () => parseArguments(line.split(' ').filter(Boolean), () => undefined);
       expect(await messageOf(parse)).to.equal(message);
       expect(parse).to.throw(UsageError);
@@ -357,12 +389,12 @@ describe('a command line', () => {
   it('becomes options, flag by flag', () => {
     expect(parse('m.json out --pattern 2:4 --include a* --include b --exclude c --per_layer d=e=1:4 ' +
         '--per_layer f=dense --quantize_float16 x/*,y --weight_shard_size_bytes 100 --backend cpu ' +
-        '--json r.json --overwrite --register one.mjs --register two.mjs --quiet'))
-      .to.deep.equal({quiet: true, options: {
+        '--json r.json --overwrite --register one.mjs --register two.mjs --allow_outside_files --verbose --quiet'))
+      .to.deep.equal({quiet: true, verbose: true, options: {
         modelJson: 'm.json', outDir: 'out', pattern: '2:4', include: ['a*', 'b'], exclude: ['c'],
         perLayer: {'d=e': '1:4', 'f': 'dense'}, criterion: 'magnitude', quantizeFloat16: ['x/*', 'y'],
         weightShardSizeBytes: 100, backend: 'cpu', json: 'r.json', overwrite: true,
-        register: ['one.mjs', 'two.mjs'],
+        register: ['one.mjs', 'two.mjs'], allowOutsideFiles: true,
       }});
   });
 
