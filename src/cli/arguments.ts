@@ -7,11 +7,14 @@ import {version} from '../../package.json';
 import {parsePattern} from '../index.js';
 import {BACKENDS, type BackendChoice} from './backend.js';
 import {reasonOf, UsageError} from './errors.js';
+import {printable} from './printable.js';
 import {DEFAULT_SHARD_BYTES, type RunOptions} from './run.js';
 
 export interface Arguments {
   options: RunOptions;
   quiet: boolean;
+  /** Report every layer, not a summary alone. */
+  verbose: boolean;
 }
 
 /** What commander makes of the flags, under their own names. */
@@ -27,8 +30,13 @@ interface Flags {
   json?: string;
   overwrite?: true;
   register?: string[];
+  allow_outside_files?: true;
+  verbose?: true;
   quiet?: true;
 }
+
+/** Characters of an argument that an error quotes. */
+const MOST_SHOWN = 100;
 
 const EXAMPLES = `
 A pattern N:M keeps N of every M weights along the input; N:MvL shares the choice among L outputs, which is faster.
@@ -63,8 +71,8 @@ export function parseArguments(args: string[], print: (text: string) => void): A
     if (error.exitCode === 0) {
       return undefined;
     }
-    const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ');
-    throw new UsageError(message + swallowedHint(command.opts<Flags>()), {cause: error});
+    const message = shorten(error.message.replace(/^error: /, '').replaceAll('\n', ' '), args);
+    throw new UsageError(message + hintFor(message, command.opts<Flags>()), {cause: error});
   }
   const [modelJson, outDir] = command.args;
   return toArguments(modelJson, outDir, command.opts<Flags>());
@@ -88,9 +96,11 @@ function describeCommand(print: (text: string) => void): Command {
       .default(DEFAULT_SHARD_BYTES))
     .addOption(new Option('--backend <name>', 'what computes; default: the fastest installed').choices(BACKENDS))
     .option('--json <file>', 'write the report there as JSON')
-    .option('--overwrite', 'replace the model in outDir')
+    .option('--overwrite', 'replace the model in outDir; every other file in it stays')
     .addOption(new Option('--register <module>', 'import a module that registers custom classes; repeatable')
       .argParser(collect))
+    .option('--allow_outside_files', 'read weight files that model.json names outside its own folder')
+    .option('--verbose', 'report every layer, not a summary alone')
     .option('--quiet', 'no progress bar and no report')
     .version(version)
     .addHelpText('after', EXAMPLES)
@@ -101,7 +111,7 @@ function describeCommand(print: (text: string) => void): Command {
 }
 
 function toArguments(modelJson: string, outDir: string, flags: Flags): Arguments {
-  const {per_layer: rules, quantize_float16: globs, weight_shard_size_bytes: weightShardSizeBytes, quiet} = flags;
+  const {per_layer: rules, quantize_float16: globs, weight_shard_size_bytes: weightShardSizeBytes} = flags;
   if (flags.pattern === undefined && rules === undefined) {
     throw new UsageError("--pattern is missing; give one, e.g. --pattern 8:32v32, or --per_layer 'glob=pattern'");
   }
@@ -109,25 +119,41 @@ function toArguments(modelJson: string, outDir: string, flags: Flags): Arguments
   if (repeated) {
     throw new UsageError(`--per_layer has the glob '${repeated[0]}' twice`);
   }
-  const {pattern, include, exclude, criterion, backend, json, overwrite, register} = flags;
+  const {pattern, include, exclude, criterion, backend, json, overwrite, register, quiet, verbose} = flags;
   return {
     quiet: quiet ?? false,
+    verbose: verbose ?? false,
     options: {
       modelJson, outDir, pattern, include, exclude, criterion, backend, json, overwrite, register,
       weightShardSizeBytes,
+      allowOutsideFiles: flags.allow_outside_files,
       perLayer: rules && Object.fromEntries(rules),
       quantizeFloat16: globs === true ? ['*'] : globs?.split(',').map(glob => glob.trim()).filter(Boolean),
     },
   };
 }
 
-/** `--quantize_float16 model.json out` takes model.json for its globs; what is then missing is not what is wrong. */
-function swallowedHint({quantize_float16: globs}: Flags): string {
+/** What a user who got this message probably meant. */
+function hintFor(message: string, {quantize_float16: globs}: Flags): string {
+  if (/unknown option '--(dtype|storage)/.test(message)) {
+    return '; --quantize_float16 stores weights as float16';
+  }
+  // `--quantize_float16 model.json out` takes model.json for its globs, and then outDir seems to be missing.
   return typeof globs === 'string' ?
     `; --quantize_float16 took '${globs}' for its globs: put it last, or write --quantize_float16='*'` : '';
 }
 
+/** commander quotes arguments whole, however long they are. */
+function shorten(message: string, args: string[]): string {
+  const values = args.flatMap(arg => [arg, arg.slice(arg.indexOf('=') + 1)]);
+  return values.filter(value => value !== '')
+    .reduce((text, value) => text.replaceAll(value, printable(value, MOST_SHOWN)), message);
+}
+
 function checkPattern(pattern: string): string {
+  if (pattern.length > MOST_SHOWN) {
+    throw new InvalidArgumentError('It is too long for a pattern.');
+  }
   try {
     parsePattern(pattern);
   } catch (error) {

@@ -3,32 +3,59 @@
  */
 import {inspect} from 'node:util';
 import {parseArguments} from './arguments.js';
-import {UsageError} from './errors.js';
+import {reasonOf, UsageError} from './errors.js';
+import {printable, printableLines} from './printable.js';
 import {progressBar} from './progress_bar.js';
 import {formatReport} from './report_table.js';
 import {run} from './run.js';
 
 async function main(): Promise<void> {
-  const parsed = parseArguments(process.argv.slice(2), text => process.stdout.write(text));
+  let asked = '';
+  const parsed = parseArguments(process.argv.slice(2), text => asked += text);
   if (!parsed) {
+    await print(asked);
     return;
   }
-  const {options, quiet} = parsed;
+  const {options, quiet, verbose} = parsed;
   const bar = progressBar(process.stderr, quiet);
   try {
-    const report = await run({...options, onProgress: bar.update});
-    bar.stop();
+    await run({
+      ...options,
+      onProgress: bar.update,
+      onReport: async report => {
+        bar.stop();
+        if (!quiet) {
+          await print(formatReport(report, verbose));
+        }
+      },
+    });
     if (!quiet) {
-      process.stdout.write(formatReport(report));
+      // The model is written. That a reader who has the report is gone by now is no failure.
+      await print(`written to ${printable(options.outDir)}\n`).catch(() => undefined);
     }
   } finally {
     bar.stop();
   }
 }
 
+/** @throws Error if stdout takes no more: a full disk, or a reader that has gone. */
+function print(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(text, error => {
+      if (error) {
+        reject(new Error(`cannot write to stdout: ${reasonOf(error)}; no model was written. --quiet prints no report`,
+          {cause: error}));
+      } else {
+        resolve();
+      }
+    });
+  });
+}
+
 function complain(error: Error): void {
   const usage = error instanceof UsageError;
-  process.stderr.write(`nm-prune: ${process.env.DEBUG ? inspect(error) : error.message}\n`);
+  const text = process.env.DEBUG ? inspect(error) : error.message;
+  process.stderr.write(`nm-prune: ${printableLines(text)}\n`);
   if (usage) {
     process.stderr.write('nm-prune --help lists all flags\n');
   }
@@ -40,4 +67,7 @@ function exit(): void {
   process.stdout.write('', () => process.stderr.write('', () => process.exit()));
 }
 
+// Failures to write are told by the callbacks; without a listener they would end the process.
+process.stdout.on('error', () => undefined);
+process.stderr.on('error', () => undefined);
 main().catch(complain).finally(exit);

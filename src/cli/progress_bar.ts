@@ -3,6 +3,10 @@
  */
 import cliProgress from 'cli-progress';
 import type {PruneProgress} from '../index.js';
+import {printable} from './printable.js';
+
+/** Characters of a layer's name beside the bar. */
+const MOST_SHOWN = 40;
 
 export interface ProgressBar {
   update(progress: PruneProgress): void;
@@ -22,7 +26,7 @@ export function progressBar(stream: NodeJS.WriteStream, quiet: boolean): Progres
   }, cliProgress.Presets.shades_classic);
   bar.start(1, 0, {layer: ''});
   return {
-    update: ({fraction, layer}) => bar.update(fraction, {layer}),
+    update: ({fraction, layer}) => bar.update(fraction, {layer: printable(layer, MOST_SHOWN)}),
     stop: () => bar.stop(),
   };
 }

@@ -1,8 +1,9 @@
 /**
- * The report for people: a line per layer that has weights, totals, and what became of the files. The same facts for
- * programs are RunReport, as JSON.
+ * The report for people: what was converted, in one line; layers that could not be, with the reason; and what became of
+ * the files. --verbose adds a line per layer that has weights. The same facts for programs are RunReport, as JSON.
  */
 import type {LayerReport} from '../index.js';
+import {printable} from './printable.js';
 import type {RunReport} from './run.js';
 
 interface Column {
@@ -11,31 +12,50 @@ interface Column {
   alignRight?: boolean;
 }
 
+/** Characters of a name that are shown. */
+const MOST_SHOWN = 60;
+
 const COLUMNS: Column[] = [
-  {title: 'layer', cell: ({name}) => name},
-  {title: 'class', cell: ({className}) => className},
+  {title: 'layer', cell: ({name}) => printable(name, MOST_SHOWN)},
+  {title: 'class', cell: ({className}) => printable(className, MOST_SHOWN)},
   {title: 'shape', cell: ({shape}) => shape ? shape.join('×') : ''},
   {title: 'pattern', cell: ({converted, pattern}) => converted ? pattern ?? '' : ''},
   {title: 'bytes before', cell: ({bytesBefore}) => thousands(bytesBefore), alignRight: true},
   {title: 'after', cell: ({bytesAfter}) => thousands(bytesAfter), alignRight: true},
   {title: 'kept energy', cell: ({keptEnergy}) => keptEnergy === undefined ? '' : percent(keptEnergy), alignRight: true},
-  {title: '', cell: ({reason}) => reason ?? ''},
+  {title: '', cell: ({reason}) => printable(reason ?? '')},
 ];
 
 /** Several lines, ending in a newline. */
-export function formatReport({layers, memory, disk, verification, backend, outDir}: RunReport): string {
+export function formatReport({layers, memory, disk, verification, backend}: RunReport, verbose: boolean): string {
   const withWeights = layers.filter(({bytesBefore}) => bytesBefore > 0);
   return [
-    ...alignColumns(withWeights),
-    '',
+    ...(verbose ? [...alignColumns(withWeights), ''] : notConverted(withWeights)),
+    summary(withWeights),
     `weights in memory   ${beforeAndAfter(memory.bytesBefore, memory.bytesAfter)}`,
     `weight files        ${beforeAndAfter(disk.weightsBefore, disk.weightsAfter)}` +
         (disk.optimizerBytesDropped > 0 ? `, ${thousands(disk.optimizerBytesDropped)} of it the optimizer's` : ''),
     `model.json          ${beforeAndAfter(disk.modelJsonBefore, disk.modelJsonAfter)}`,
     formatVerification(verification, backend),
-    `written to ${outDir}`,
     '',
   ].join('\n');
+}
+
+/** A line for each dense layer that stayed as it was. Layers of other kinds are for --verbose. */
+function notConverted(layers: LayerReport[]): string[] {
+  return layers.filter(({converted, shape}) => !converted && shape)
+    .map(({name, reason}) => `${printable(name, MOST_SHOWN)} stays as it is: ${printable(reason ?? '')}`);
+}
+
+function summary(layers: LayerReport[]): string {
+  const converted = layers.filter(layer => layer.converted);
+  const share = (count: (layer: LayerReport) => number): string => {
+    const total = (of: LayerReport[]) => of.reduce((sum, layer) => sum + count(layer), 0);
+    return percent(total(converted) / total(layers));
+  };
+  return `converted ${converted.length} of ${layers.length} layers with weights: ` +
+      `${share(({bytesBefore}) => bytesBefore)} of the parameters, ` +
+      `${share(({multiplyAdds}) => multiplyAdds)} of the multiply-adds`;
 }
 
 /** A headline and a line per layer, in columns of equal width. */
@@ -52,7 +72,7 @@ function formatVerification(verification: RunReport['verification'], backend: st
     return `not verified: ${verification.reason}`;
   }
   const {maxRelativeDifference: difference} = verification;
-  return `verified on ${backend}: what was written predicts what the converted model does, ` +
+  return `verified on ${backend}: the files to write predict what the converted model does, ` +
       (difference === 0 ? 'exactly' : `to within ${difference.toExponential(1)} of its largest output`);
 }
 

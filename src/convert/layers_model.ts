@@ -17,6 +17,7 @@ import {formatPattern, type NMPattern} from '../format/pattern.js';
 import {NMDense} from '../layers/nm_dense.js';
 import {decompress} from '../ops/nm_sparse_mat_mul.js';
 import {planLayers, PRUNE_OPTION_NAMES, type LayerPlan, type PruneOptions} from '../pruning/plan.js';
+import {multiplyAdds} from './multiply_adds.js';
 import {summarize, type LayerReport, type PruneReport} from './report.js';
 
 export interface PruneProgress {
@@ -89,7 +90,7 @@ export async function pruneLayersModel(
       const bytesBefore = weightBytes(layer);
       const asBefore: LayerReport = {
         name: path, className: layer.getClassName(), converted: false, bytesBefore, bytesAfter: bytesBefore,
-        ...kernelShape(dense),
+        multiplyAdds: multiplyAdds(layer, kernelShape(dense).shape), ...kernelShape(dense),
       };
       if ('reason' in plan || !dense) {
         reports.push({...asBefore, ...plan as {reason: string}});

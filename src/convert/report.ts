@@ -14,6 +14,8 @@ export interface LayerReport {
   /** Bytes of the layer's weights, before and after. */
   bytesBefore: number;
   bytesAfter: number;
+  /** Multiply-adds of the dense layer for one sample; sizes that the model leaves open count as 1. */
+  multiplyAdds: number;
   /** Share of the squared weights that was kept, 0 … 1; 1 is a conversion without loss. */
   keptEnergy?: number;
   /** Why the layer stayed as it was, or what else there is to know of it. */

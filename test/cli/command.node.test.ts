@@ -2,7 +2,7 @@
  * nm-prune as a user starts it: a process of its own, with its exit code, its two streams, and a death in the middle.
  * The script is built here from the sources, as build.mjs builds it: dist/ may be of another day.
  */
-import {spawnSync} from 'node:child_process';
+import {spawn, spawnSync} from 'node:child_process';
 import {existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {layers, sequential, type LayersModel} from '@tensorflow/tfjs-layers';
@@ -42,31 +42,42 @@ describe('in a process of its own', () => {
   after('remove the script', () => rmSync(buildFolder, {recursive: true, force: true}));
 
   describe('the command nm-prune', () => {
-    it('converts, prints a table and exits with 0', () => inFolder(async folder => {
+    it('converts, prints a summary and exits with 0', () => inFolder(async folder => {
       const modelJson = await save(smallModel(), join(folder, 'in'));
       const [out, json] = [join(folder, 'out'), join(folder, 'report.json')];
       const {status, stdout, stderr} = nmPrune(
         modelJson, out, '--pattern', '2:4', '--per_layer', 'two=dense', '--backend', 'cpu', '--json', json);
       expect(stderr).to.equal('');
       expect(status).to.equal(0);
-      const {layers: [one], disk} = JSON.parse(readFileSync(json, 'utf8')) as RunReport;
+      const {disk} = JSON.parse(readFileSync(json, 'utf8')) as RunReport;
       const modelJsonBytes = (file: string) => readFileSync(file).length.toLocaleString('en-US');
-      const energy = (100 * one.keptEnergy!).toFixed(1);
       const after = (4 * (16 * 32 + 32) + 128 + 64 * 33).toLocaleString('en-US');
       expect(stdout.split('\n')).to.deep.equal([
-        'layer  class  shape  pattern  bytes before  after  kept energy',
-        `one    Dense  32×32  2:4             4,224  2,304       ${energy} %`,
-        "two    Dense  32×16                  2,112  2,112               perLayer['two'] says dense",
-        '',
+        "two stays as it is: perLayer['two'] says dense",
+        'converted 1 of 2 layers with weights: 66.7 % of the parameters, 66.7 % of the multiply-adds',
         `weights in memory   6,336 → ${after} bytes (69.7 %)`,
         `weight files        6,336 → ${after} bytes (69.7 %)`,
         `model.json          ${modelJsonBytes(modelJson)} → ${modelJsonBytes(join(out, 'model.json'))} bytes ` +
             `(${(100 * disk.modelJsonAfter / disk.modelJsonBefore).toFixed(1)} %)`,
-        'verified on cpu: what was written predicts what the converted model does, exactly',
+        'verified on cpu: the files to write predict what the converted model does, exactly',
         `written to ${out}`,
         '',
       ]);
       (await load(join(out, 'model.json'))).dispose();
+    }));
+
+    it('prints a table of the layers under --verbose', () => inFolder(async folder => {
+      const modelJson = await save(smallModel(), join(folder, 'in'));
+      const json = join(folder, 'report.json');
+      const {stdout} = nmPrune(modelJson, join(folder, 'out'), '--pattern', '2:4', '--per_layer', 'two=dense',
+        '--backend', 'cpu', '--json', json, '--verbose');
+      const {layers: [one]} = JSON.parse(readFileSync(json, 'utf8')) as RunReport;
+      expect(stdout.split('\n').slice(0, 4)).to.deep.equal([
+        'layer  class  shape  pattern  bytes before  after  kept energy',
+        `one    Dense  32×32  2:4             4,224  2,304       ${(100 * one.keptEnergy!).toFixed(1)} %`,
+        "two    Dense  32×16                  2,112  2,112               perLayer['two'] says dense",
+        '',
+      ]);
     }));
 
     it('prints nothing under --quiet', () => inFolder(async folder => {
@@ -102,7 +113,7 @@ describe('in a process of its own', () => {
       expect(stdout).to.match(/^Usage: nm-prune \[options\] <model\.json> <outDir>\n/).and.contain('Examples:');
       const documented = readFileSync('docs/cli.md', 'utf8');
       const flags = stdout.match(/^ {2}(-\w, )?--\w+/gm)!.map(flag => flag.slice(flag.indexOf('--')));
-      expect(flags).to.have.length(14);
+      expect(flags).to.have.length(16);
       flags.forEach(flag => expect(documented).to.contain(`\`${flag}`));
     });
 
@@ -110,6 +121,57 @@ describe('in a process of its own', () => {
       const {version} = JSON.parse(readFileSync('package.json', 'utf8')) as {version: string};
       expect(nmPrune('--version')).to.deep.equal({status: 0, stdout: `${version}\n`, stderr: ''});
     });
+
+    it('writes nothing where stdout takes no report', () => inFolder(async folder => {
+      const modelJson = await save(smallModel(), join(folder, 'in'));
+      const {status, stderr} = spawnSync('sh', ['-c', 'exec "$@" > /dev/full', 'sh', process.execPath, script,
+        modelJson, join(folder, 'out'), '--pattern', '2:4', '--backend', 'cpu'], {encoding: 'utf8'});
+      expect(stderr).to.equal('nm-prune: cannot write to stdout: no space is left on the device (ENOSPC); no model ' +
+          'was written. --quiet prints no report\n');
+      expect(status).to.equal(1);
+      expect(readdirSync(folder)).to.deep.equal(['in']);
+    }));
+
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      it(`leaves nothing behind when ${signal} ends it while it writes`, () => inFolder(async folder => {
+        const modelJson = await save(smallModel(), join(folder, 'in'));
+        // A file for each byte: the signal arrives long before the last.
+        const child = spawn(process.execPath, [script, modelJson, join(folder, 'new', 'out'), '--pattern', '2:4',
+          '--backend', 'cpu', '--quiet', '--weight_shard_size_bytes', '1'], {stdio: 'ignore'});
+        const ended = new Promise(resolve => child.on('close', (_code, by) => resolve(by)));
+        while (readdirSync(folder).length === 1 && child.exitCode === null) {
+          await new Promise(resolve => setTimeout(resolve, 1));
+        }
+        child.kill(signal);
+        expect(await ended).to.equal(signal);
+        expect(readdirSync(folder)).to.deep.equal(['in']);
+      }));
+    }
+
+    it('prints no control characters of a model, nor names without end', () => inFolder(async folder => {
+      const evil = `\u001b[2J\u009bA\u202e\n${'x'.repeat(100_000)}`;
+      const modelJson = await save(smallModel(), join(folder, 'in'));
+      const text = readFileSync(modelJson, 'utf8').replaceAll('"one', `"${JSON.stringify(evil).slice(1, -1)}`);
+      const options = ['--backend', 'cpu', '--pattern', '2:4'];
+      const runs: Array<[text: string, args: string[]]> = [
+        [text, ['--verbose']],
+        [text, ['--exclude', 'none']],
+        [text, ['--include', 'none']],
+        [text.replace('"class_name":"Dense"', `"class_name":${JSON.stringify(evil)}`), []],
+        [text.replace('"dtype":"float32"', `"dtype":${JSON.stringify(evil)}`), []],
+        [text.replace('group1-shard1of1.bin', JSON.stringify(evil).slice(1, -1)), []],
+        [text.replace('"format":"layers-model"', `"format":${JSON.stringify(evil)}`), []],
+      ];
+      for (const [i, [json, args]] of runs.entries()) {
+        writeFileSync(modelJson, json);
+        const {stdout, stderr} = nmPrune(modelJson, join(folder, `out${i}`), ...options, ...args);
+        const said = stdout + stderr;
+        expect(said, `run ${i}`).to.match(/nm-prune: |written to/);
+        // eslint-disable-next-line no-control-regex -- these are what must not be printed
+        expect(said, `run ${i}`).to.not.match(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
+        expect(said.length, `run ${i}`).to.be.below(5000);
+      }
+    }));
 
     it('leaves no outDir when it dies while writing', () => inFolder(async folder => {
       const modelJson = await save(smallModel(), join(folder, 'in'));
