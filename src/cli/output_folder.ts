@@ -118,7 +118,8 @@ export class OutputFolder {
   private async stage(
       files: ReadonlyMap<string, Uint8Array>, report: string | undefined, staging: string[]): Promise<Placement[]> {
     const stagingIn = (folder: string): string => {
-      const made = mkdtempSync(join(folder, STAGING_PREFIX));
+      // By its real path, under which it is found again whatever becomes of links.
+      const made = mkdtempSync(join(realpathSync(folder), STAGING_PREFIX));
       staging.push(made);
       return made;
     };
@@ -243,7 +244,7 @@ function savedModel(folder: string): {modelJson: string; weightFiles: string[]} 
   if (!existsSync(path)) {
     throw new Error(`it holds files and no ${MODEL_JSON}, so there is no model for --overwrite to replace`);
   }
-  const modelJson = readFileSync(path, 'utf8');
+  const modelJson = statSync(path).isFile() ? readFileSync(path, 'utf8') : '';
   const paths = manifestPaths(modelJson);
   if (!paths) {
     throw new Error(`its ${MODEL_JSON} is not a TensorFlow.js model, so --overwrite does not replace it`);

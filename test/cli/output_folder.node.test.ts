@@ -289,9 +289,11 @@ describe('the places that nm-prune writes to', () => {
     rmSync(outDir);
     expect(await messageOf(() => prune({outDir: join(folder, 'n'.repeat(300)), onProgress: worked})))
       .to.match(/cannot be used: the name is too long \(ENAMETOOLONG\)$/);
-    expect(await messageOf(() => prune({json: join(folder, 'in'), onProgress: worked}))).to.match(/: it is not a file$/);
+    expect(await messageOf(() => prune({json: join(folder, 'in'), onProgress: worked})))
+      .to.match(/: it is not a file$/);
     const inside = {outDir: join(folder, 'a', 'b'), json: join(folder, 'a')};
-    expect(await messageOf(() => prune({...inside, onProgress: worked}))).to.match(/outDir needs a folder of that name/);
+    expect(await messageOf(() => prune({...inside, onProgress: worked})))
+      .to.match(/outDir needs a folder of that name/);
   }));
 
   it('stay the folders that they are: an empty one may be a mount point', inPlace(async ({outDir, prune}) => {
