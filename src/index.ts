@@ -7,6 +7,7 @@ import {registerAll} from './ops/register.js';
 
 registerAll();
 
+export {httpWithChecksums} from './format/checksums.js';
 export {compress, type CompressOptions} from './format/compress.js';
 export {checkPattern, detectPattern, type DetectOptions} from './format/detect.js';
 export {NMSparseMatrix, type NMSparseMatrixParts, type StorageDtype} from './format/nm_sparse_matrix.js';

@@ -7,7 +7,7 @@
  * is verified before writing goes through the same door as what is read.
  */
 import {io} from '@tensorflow/tfjs-core';
-import {checksum, CHECKSUMS, checksumsOf} from './checksums.js';
+import {CHECKSUMS, checksumsOf, sha256} from '../format/checksums.js';
 import {reasonOf} from './errors.js';
 import {printable} from './printable.js';
 
@@ -225,7 +225,7 @@ async function readGroup(source: FileSource, group: io.WeightsManifestConfig[num
     if (part.length !== sizes[index]) {
       throw new Error(`weight file '${printable(path)}' changed its size while it was read`);
     }
-    if (sums && checksum(part) !== sums[index]) {
+    if (sums && await sha256(part) !== sums[index]) {
       throw new Error(`weight file '${printable(path)}' does not match its checksum in model.json: it is damaged, or ` +
           'of another version of the model. Copy the model again, all files together');
     }

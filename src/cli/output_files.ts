@@ -4,7 +4,7 @@
  */
 import {io} from '@tensorflow/tfjs-core';
 import type {LayersModel} from '@tensorflow/tfjs-layers';
-import {checksum, CHECKSUMS} from './checksums.js';
+import {CHECKSUMS, sha256} from '../format/checksums.js';
 import {splitWeights, type StoredWeight} from './model_files.js';
 
 /** A model's topology, and every weight with its bytes, none quantized. */
@@ -28,9 +28,9 @@ export async function takeApart(model: LayersModel): Promise<{modelTopology: obj
  * @param shardBytes the size of every weight file but the last.
  * @param takenNames names, in lower case, that no weight file may get.
  */
-export function outputFiles(
+export async function outputFiles(
     inputJson: io.ModelJSON, modelTopology: object, weights: StoredWeight[], shardBytes: number,
-    takenNames: ReadonlySet<string>): Map<string, Uint8Array> {
+    takenNames: ReadonlySet<string>): Promise<Map<string, Uint8Array>> {
   const all = Buffer.concat(weights.map(({bytes}) => bytes));
   const paths = shardNames(Math.ceil(all.length / shardBytes), takenNames);
   const shards = paths.map((path, i) => ({path, bytes: all.subarray(i * shardBytes, (i + 1) * shardBytes)}));
@@ -40,7 +40,7 @@ export function outputFiles(
     weightsManifest: [{
       paths,
       weights: weights.map(({entry}) => entry),
-      [CHECKSUMS]: shards.map(({bytes}) => checksum(bytes)),
+      [CHECKSUMS]: await Promise.all(shards.map(({bytes}) => sha256(bytes))),
     }],
   };
   return new Map([

@@ -100,7 +100,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
     const {modelTopology, weights} = await takeApart(pruned);
     const toFloat16 = options.quantizeFloat16 ? matcher(options.quantizeFloat16) : () => false;
     const stored = storeWeights(weights, input, toFloat16);
-    const files = outputFiles(input.json, modelTopology, stored, weightShardSizeBytes, outputFolder.takenNames);
+    const files = await outputFiles(input.json, modelTopology, stored, weightShardSizeBytes, outputFolder.takenNames);
     const output = await readModelFiles(memorySource(files), 'model.json');
     const verification = await verify(pruned, output, options.quantizeFloat16 !== undefined);
     await backend.check();

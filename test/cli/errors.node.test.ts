@@ -13,7 +13,8 @@ import {setUpBackend} from '../../src/cli/backend.js';
 import {UsageError} from '../../src/cli/errors.js';
 import {run, type RunOptions} from '../../src/cli/run.js';
 import {allowLeak} from '../support/backend.js';
-import {inFolder, messageOf, readJson, save, snapshot} from './support.js';
+import {messageOf} from '../support/errors.js';
+import {inFolder, readJson, save, snapshot} from './support.js';
 
 type Json = Record<string, unknown> & {weightsManifest: io.WeightsManifestConfig};
 

@@ -11,7 +11,8 @@ import {layers, sequential, type LayersModel} from '@tensorflow/tfjs-layers';
 import {expect} from 'chai';
 import {run, type RunOptions} from '../../src/cli/run.js';
 import {allowLeak} from '../support/backend.js';
-import {inFolder, load, messageOf, readJson, save, snapshot, storedWeights} from './support.js';
+import {messageOf} from '../support/errors.js';
+import {inFolder, load, readJson, save, snapshot, storedWeights} from './support.js';
 
 function smallModel(): LayersModel {
   return sequential({layers: [layers.dense({name: 'one', units: 16, inputShape: [16]})]});

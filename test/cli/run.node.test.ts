@@ -13,7 +13,8 @@ import {disposeModel} from '../../src/cli/verify.js';
 import {compress, decompress, NMDense} from '../../src/index.js';
 import {allowLeak} from '../support/backend.js';
 import {seed} from '../support/random.js';
-import {inFolder, load, messageOf, predict, readJson, save, snapshot, storedWeights, weightBytes} from './support.js';
+import {messageOf} from '../support/errors.js';
+import {inFolder, load, predict, readJson, save, snapshot, storedWeights, weightBytes} from './support.js';
 
 function denseModel(): LayersModel {
   return sequential({layers: [

@@ -158,13 +158,3 @@ export function snapshot(folder: string): Record<string, string> {
     .sort()
     .map(file => [file, readFileSync(file, 'latin1')]));
 }
-
-/** The message that the call fails with. */
-export async function messageOf(call: () => unknown): Promise<string> {
-  try {
-    await call();
-  } catch (error) {
-    return (error as Error).message;
-  }
-  return 'no error';
-}
