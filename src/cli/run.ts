@@ -4,19 +4,19 @@
  */
 import {statSync} from 'node:fs';
 import {basename, dirname, resolve} from 'node:path';
-import {io} from '@tensorflow/tfjs-core';
-import {loadLayersModel, type LayersModel} from '@tensorflow/tfjs-layers';
+import type {LayersModel} from '@tensorflow/tfjs-layers';
 import picomatch from 'picomatch/posix.js';
-import {pruneLayersModel, type LayerReport, type PruneProgress} from '../index.js';
+import {convertLayersModel} from '../convert/layers_model.js';
+import type {LayerReport, PruneLayersModelOptions, PruneProgress} from '../index.js';
 import {setUpBackend, type BackendChoice} from './backend.js';
 import {folderSource, memorySource} from './disk.js';
-import {reasonOf} from './errors.js';
-import {isModelWeight, readModelFiles, toArtifacts, type StoredModel} from './model_files.js';
+import {loadModel} from './load_model.js';
+import {isModelWeight, readModelFiles, type StoredModel} from './model_files.js';
 import {outputFiles, takeApart} from './output_files.js';
 import {OutputFolder} from './output_folder.js';
 import {printable} from './printable.js';
 import {registerModule} from './register.js';
-import {storeWeights} from './store_weights.js';
+import {fileStorage, storeWeights} from './store_weights.js';
 import {disposeModel, verify, type Verification} from './verify.js';
 
 export const DEFAULT_SHARD_BYTES = 4 * 1024 * 1024;
@@ -88,11 +88,11 @@ export async function run(options: RunOptions): Promise<RunReport> {
   for (const path of register) {
     await registerModule(path);
   }
-  const model = await load(input);
+  const model = await loadModel(input);
   let pruned: LayersModel | undefined;
   try {
     const dtype = options.quantizeFloat16 ? 'float16' : 'float32';
-    const conversion = await pruneLayersModel(model, pruneOptions(options, dtype));
+    const conversion = await convertLayersModel(model, pruneOptions(options), fileStorage(input, dtype === 'float16'));
     pruned = conversion.model;
     const {layers, ...memory} = conversion.report;
     checkConverted(layers);
@@ -146,40 +146,10 @@ function checkInput(modelJson: string): void {
   }
 }
 
-async function load(input: StoredModel): Promise<LayersModel> {
-  try {
-    return await loadLayersModel(io.fromMemory(toArtifacts(input)));
-  } catch (error) {
-    const reason = plainWords(reasonOf(error));
-    const unknown = /^Unknown (\w+): (.*?)\. This may be due/.exec(reason);
-    if (unknown) {
-      const [, kind, name] = unknown;
-      throw new Error(['', AN_OBJECT].includes(name) ?
-        `some ${kind} of the model has a class_name that is no name; save or convert the model again` :
-        `the model uses the ${kind} class '${printable(name)}', which tfjs does not know; ` +
-          'pass --register module.mjs, a module that registers it (tf.serialization.registerClass)', {cause: error});
-    }
-    const outOfMemory = /allocation/.test(reason);
-    if (!outOfMemory && (error instanceof TypeError || error instanceof RangeError)) {
-      // tfjs does not check all that it reads, and a class of the user's may do anything.
-      throw new Error(`tfjs cannot load the model: its code, or a layer's, stops at what it reads (${reason}); ` +
-          'model.json is damaged or was edited, or a class of --register has a fault', {cause: error});
-    }
-    throw new Error(`tfjs cannot load the model: ${reason}`, {cause: error});
-  }
-}
-
-const AN_OBJECT = 'an object';
-
-/** What JavaScript writes where a value is missing, or is no text, in words for people who read model.json. */
-function plainWords(reason: string): string {
-  return reason.replace(/\bundefined\b/g, 'nothing').replaceAll('[object Object]', AN_OBJECT);
-}
-
-function pruneOptions(options: RunOptions, dtype: 'float32' | 'float16'): Parameters<typeof pruneLayersModel>[1] {
-  const {pattern, include, exclude, perLayer, criterion, onProgress} = options;
+function pruneOptions({pattern, include, exclude, perLayer, criterion, onProgress}: RunOptions):
+    PruneLayersModelOptions {
   const given = Object.entries({pattern, include, exclude, perLayer, criterion, onProgress});
-  return {...Object.fromEntries(given.filter(([, value]) => value !== undefined)), dtype};
+  return Object.fromEntries(given.filter(([, value]) => value !== undefined));
 }
 
 function checkConverted(layers: LayerReport[]): void {

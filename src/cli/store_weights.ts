@@ -4,15 +4,18 @@
  * - one whose values the input holds quantized is stored in the input's own bytes. It is recognised by its values, not
  *   its name, so "untouched" is a fact, not a belief;
  * - the kept values of a quantized kernel are stored in that quantization again, if every one comes back exactly. They
- *   do: kept values are the kernel's own;
+ *   do: kept values are the kernel's own. So a uint8 kernel stays uint8, also under --quantize_float16;
  * - with --quantize_float16, float32 weights that match become float16;
  * - all others are stored as they are. Packed int32 words are never quantized anew.
  */
 import {createHash} from 'node:crypto';
 import type {io} from '@tensorflow/tfjs-core';
+import type {layers} from '@tensorflow/tfjs-layers';
+import {memoryStorage, type KernelStorage} from '../convert/layers/compress_kernel.js';
 import {packHalves, unpackHalves} from '../format/pack.js';
-import {printable} from './printable.js';
+import {NMDense} from '../layers/nm_dense.js';
 import {isModelWeight, type StoredModel, type StoredWeight} from './model_files.js';
+import {printable} from './printable.js';
 
 type Quantization = NonNullable<io.WeightsManifestEntry['quantization']>;
 
@@ -42,6 +45,33 @@ export function storeWeights(
     const again = kernel && quantizeAgain(weight, kernel.entry.quantization!);
     return again ?? (toFloat16(entry.name) ? asFloat16(weight) : weight);
   });
+}
+
+/**
+ * How kernels are stored in files, so that a conversion can tell which layers would grow.
+ * @param float16 whether --quantize_float16 was given.
+ */
+export function fileStorage(input: StoredModel, float16: boolean): KernelStorage {
+  const byName = new Map(input.weights.map(weight => [weight.entry.name, weight]));
+  const storedAs = (dense: layers.Layer, name: string): StoredWeight | undefined =>
+    byName.get(dense.weights.find(({originalName}) => originalName.endsWith(name))?.originalName ?? '');
+  const kernelOf = (dense: layers.Layer) => storedAs(dense, dense instanceof NMDense ? '/values' : '/kernel');
+  const inMemory = memoryStorage(float16 ? 'float16' : undefined);
+  return {
+    // A float16 value takes two bytes, more than a uint8 one.
+    dtypeOf: dense => kernelOf(dense)?.entry.quantization?.dtype === 'uint8' ? 'float32' : inMemory.dtypeOf(dense),
+    bytesNow: dense => (kernelOf(dense)?.bytes.length ?? inMemory.bytesNow(dense)) +
+        (dense instanceof NMDense ? 4 * dense.matrix().indices.size : 0),
+    async bytesOf(dense, matrix) {
+      const quantization = kernelOf(dense)?.entry.quantization;
+      if (matrix.dtype === 'float16' || !quantization) {
+        return inMemory.bytesOf(dense, matrix);
+      }
+      const entry = {name: 'values', shape: matrix.values.shape, dtype: 'float32' as const};
+      const weight = {entry, bytes: bytesOf(await matrix.values.data() as Float32Array)};
+      return (quantizeAgain(weight, quantization) ?? weight).bytes.length + 4 * matrix.indices.size;
+    },
+  };
 }
 
 /** What tfjs makes of a quantized weight: the bytes of its float32 or int32 elements. */

@@ -3,10 +3,11 @@
  * converted model in memory predicts. That says nothing on what pruning costs in accuracy, only that the files hold the
  * model they should.
  */
-import {io, tensor, type Tensor} from '@tensorflow/tfjs-core';
-import {loadLayersModel, type layers, type LayersModel, type SymbolicTensor} from '@tensorflow/tfjs-layers';
+import {tensor, type Tensor} from '@tensorflow/tfjs-core';
+import type {layers, LayersModel, SymbolicTensor} from '@tensorflow/tfjs-layers';
 import {reasonOf} from './errors.js';
-import {toArtifacts, type StoredModel} from './model_files.js';
+import {loadModel} from './load_model.js';
+import type {StoredModel} from './model_files.js';
 
 /** What came of it. `verified` false means that it could not be tried; a model that differs is an Error. */
 export type Verification =
@@ -66,7 +67,7 @@ export function disposeModel(model: LayersModel): void {
 
 async function reload(stored: StoredModel): Promise<LayersModel> {
   try {
-    return await loadLayersModel(io.fromMemory(toArtifacts(stored)));
+    return await loadModel(stored);
   } catch (error) {
     throw new Error(`verification failed: the converted model does not load again: ${reasonOf(error)}`, {cause: error});
   }

@@ -1,22 +1,19 @@
 /**
  * pruneLayersModel: a LayersModel in, one with N:M-sparse layers out; the old one is left as it was.
  *
- * tfjs has no cloneModel, and layers cannot be exchanged inside a model. So the topology is rewritten as
- * configuration, with NMDense where Dense was, a new model is made of it, and the weights are carried over layer by
- * layer, side by side through both models: by position in the tree, not by weight name, since names need be unique
- * only in files.
- *
+ * The topology is rewritten as configuration, with NMDense where Dense was, and a new model is made of it (layers/).
  * TimeDistributed(Dense) becomes one NMDense: it does the same for all time steps in one product, where the wrapper
  * would run the layer once a step.
  */
-import {type Tensor, type Tensor2D} from '@tensorflow/tfjs-core';
-import type {layers, LayersModel} from '@tensorflow/tfjs-layers';
-import {compress} from '../format/compress.js';
-import type {NMSparseMatrix, StorageDtype} from '../format/nm_sparse_matrix.js';
-import {formatPattern, type NMPattern} from '../format/pattern.js';
-import {NMDense} from '../layers/nm_dense.js';
-import {decompress} from '../ops/nm_sparse_mat_mul.js';
+import {clone, type Tensor2D} from '@tensorflow/tfjs-core';
+import type {LayersModel} from '@tensorflow/tfjs-layers';
+import type {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
+import {formatPattern} from '../format/pattern.js';
 import {planLayers, PRUNE_OPTION_NAMES, type LayerPlan, type PruneOptions} from '../pruning/plan.js';
+import {compressKernel, memoryStorage, type KernelStorage} from './layers/compress_kernel.js';
+import {findLayers, kernelShape, type Found, type Layer, type LayerJson} from './layers/find.js';
+import {rebuild, rewrite} from './layers/rebuild.js';
+import {weightBytes, weightCount, WeightsSnapshot} from './layers/weights.js';
 import {multiplyAdds} from './multiply_adds.js';
 import {summarize, type LayerReport, type PruneReport} from './report.js';
 
@@ -31,272 +28,224 @@ export interface PruneProgress {
 }
 
 export interface PruneLayersModelOptions extends PruneOptions {
+  /**
+   * Layer name or path → mask [k, n] of its kernel, as compress() takes it: non-zero keeps a weight. Layers without a
+   * mask keep their largest weights. Masks are not disposed.
+   */
+  masks?: Record<string, Tensor2D>;
   onProgress?: (progress: PruneProgress) => void;
 }
 
-type Layer = layers.Layer;
-type Container = Layer & {layers: Layer[]};
+const OPTION_NAMES = [...PRUNE_OPTION_NAMES, 'masks', 'onProgress'];
 
-/** A layer as getConfig writes it into a container's. */
-interface LayerJson {
-  className: string;
-  config: Record<string, unknown> & {name?: string; layers?: LayerJson[]; layer?: LayerJson};
-}
-
-/** What LayersModel and Sequential have as classes; their types don't say it. */
-interface ModelClass {
-  fromConfig(cls: unknown, config: object, customObjects: object, fastWeightInit: boolean): LayersModel;
-}
-
-/** A layer, where it stands in the topology, and the Dense in it if it is one or wraps one. */
-interface Found {
-  layer: Layer;
-  json: LayerJson;
-  path: string;
-  dense?: Layer;
+interface Planned extends Found {
+  plan: LayerPlan;
 }
 
 /**
  * Converts a model's dense layers to N:M. Sequential and functional models, nested models, shared layers and
- * TimeDistributed(Dense) are understood; NMDense layers are compressed anew, so a float32 model that was trained
- * further can be stored as float16. Weights are pruned by magnitude; weights that fit the pattern already lose
- * nothing.
+ * TimeDistributed(Dense) are understood. Weights are pruned by magnitude, or by masks; weights that fit the pattern
+ * already lose nothing. All weights are read at once, at the start.
  *
+ * NMDense layers are compressed again, so a float32 model that was trained further can be stored as float16. Without
+ * the option `dtype` they keep the storage that they have.
+ *
+ * ```ts
  * const {model: sparse, report} = await pruneLayersModel(model, {pattern: '8:32v32', dtype: 'float16'});
+ * ```
  *
- * @returns the new model, not compiled (call compile before fit or evaluate), and a report on every layer. The model
- *     given is not changed; dispose it if it is no longer needed.
+ * @returns the new model, not compiled (call compile before fit or evaluate), and a report on every layer. A layer
+ *     that cannot be converted, or would grow, stays as it is. The model given is not changed; dispose it if it is no
+ *     longer needed.
  * @throws Error naming the option that is wrong, before any work is done.
  */
 export async function pruneLayersModel(
     model: LayersModel, options: PruneLayersModelOptions): Promise<{model: LayersModel; report: PruneReport}> {
+  return convertLayersModel(model, options, memoryStorage(options?.dtype));
+}
+
+/** {@link pruneLayersModel} for callers that know how the kernels are stored outside memory. */
+export async function convertLayersModel(
+    model: LayersModel, options: PruneLayersModelOptions,
+    storage: KernelStorage): Promise<{model: LayersModel; report: PruneReport}> {
   checkArguments(model, options);
-  const {dtype = 'float32', onProgress} = options;
   const configuration = {className: model.getClassName(), config: model.getConfig()};
   const topology = JSON.parse(JSON.stringify(configuration)) as LayerJson;
-  const found = findLayers(model, topology, '');
-  const planFor = planLayers('pruneLayersModel', options, found.map(({layer, path}) => ({name: layer.name, path})));
-  const reports: LayerReport[] = [];
+  const planned = planFor(findLayers(model, topology), options);
+  const masks = masksByLayer(planned, options.masks ?? {});
+  const weights = new WeightsSnapshot(model);
   const matrices = new Map<Layer, NMSparseMatrix>();
-  const planned = found.map(at => ({at, plan: at.dense ? planFor(at.layer.name, at.path) : notDense(at)}));
-  refuseDivergingPlans(planned);
-  const convertible = planned.filter(({plan}) => 'pattern' in plan);
-  const allWeights = convertible.reduce((sum, {at}) => sum + weightCount(at.layer), 0);
-  let doneWeights = 0;
-  let done = 0;
   try {
-    for (const {at, plan} of planned) {
-      const {layer, json, path, dense} = at;
-      const bytesBefore = weightBytes(layer);
-      const asBefore: LayerReport = {
-        name: path, className: layer.getClassName(), converted: false, bytesBefore, bytesAfter: bytesBefore,
-        multiplyAdds: multiplyAdds(layer, kernelShape(dense).shape), ...kernelShape(dense),
-      };
-      if ('reason' in plan || !dense) {
-        reports.push({...asBefore, ...plan as {reason: string}});
-        continue;
-      }
-      const progress = (fraction: number) => onProgress?.({
-        layer: path,
-        done,
-        total: convertible.length,
-        fraction: (doneWeights + fraction * weightCount(layer)) / allWeights,
-      });
-      progress(0);
-      const outcome = await compressKernel(dense, plan.pattern, dtype, progress);
-      doneWeights += weightCount(layer);
-      done++;
-      if ('reason' in outcome) {
-        reports.push({...asBefore, reason: outcome.reason});
-        continue;
-      }
-      // A layer that two nested models share stands in both, and becomes one in each.
-      matrices.get(layer)?.dispose();
-      matrices.set(layer, outcome.matrix);
-      rewrite(json, plan.pattern, dtype);
-      reports.push({
-        ...asBefore,
-        converted: true,
-        pattern: formatPattern(plan.pattern),
-        bytesAfter: outcome.matrix.bytes + (hasBias(dense) ? 4 * outcome.matrix.shape[1] : 0),
-        keptEnergy: outcome.keptEnergy,
-        ...(dense === layer ? {} : {reason: 'the wrapper became one NMDense over all time steps'}),
-      });
+    const progress = new Progress(planned, options.onProgress);
+    const reports: LayerReport[] = [];
+    for (const each of planned) {
+      reports.push(await convertLayer(each, masks.get(each.layer), {weights, storage, matrices, progress}));
     }
-    onProgress?.({layer: '', done, total: convertible.length, fraction: 1});
-    return {model: rebuild(model, topology, matrices), report: summarize(reports)};
+    progress.finish();
+    return {model: rebuild(model, topology, weights, matrices), report: summarize(reports)};
   } finally {
-    matrices.forEach(matrix => matrix.dispose());
+    [weights, ...masks.values(), ...matrices.values()].forEach(each => each.dispose());
+  }
+}
+
+/** Compresses a layer's kernel into `matrices` and rewrites its JSON, if its plan says so. */
+async function convertLayer(
+    {layer, json, path, dense, plan}: Planned, mask: Tensor2D | undefined,
+    {weights, storage, matrices, progress}: {
+      weights: WeightsSnapshot; storage: KernelStorage; matrices: Map<Layer, NMSparseMatrix>; progress: Progress;
+    }): Promise<LayerReport> {
+  const bytesBefore = weightBytes(layer);
+  const shape = dense && kernelShape(dense);
+  const asBefore: LayerReport = {
+    name: path, className: layer.getClassName(), converted: false, bytesBefore, bytesAfter: bytesBefore,
+    multiplyAdds: multiplyAdds(layer, shape), ...(shape && {shape}),
+  };
+  if ('reason' in plan || !dense) {
+    return {...asBefore, ...plan as {reason: string}};
+  }
+  const {pattern} = plan;
+  const outcome = await compressKernel(
+    dense, weights, {pattern, mask, storage, onProgress: progress.start(layer, path)});
+  progress.end(layer);
+  if (!('matrix' in outcome)) {
+    return {...asBefore, reason: outcome.reason};
+  }
+  const {matrix, keptEnergy, reason = dense === layer ? undefined : TIME_DISTRIBUTED} = outcome;
+  // A layer that two nested models share stands in both, and becomes one in each.
+  matrices.get(layer)?.dispose();
+  matrices.set(layer, matrix);
+  rewrite(json, pattern, matrix.dtype);
+  const biasBytes = (dense as unknown as {useBias: boolean}).useBias ? 4 * matrix.shape[1] : 0;
+  return {
+    ...asBefore, converted: true, pattern: formatPattern(pattern), bytesAfter: matrix.bytes + biasBytes, keptEnergy,
+    ...(reason !== undefined && {reason}),
+  };
+}
+
+const TIME_DISTRIBUTED = 'the wrapper became one NMDense over all time steps';
+
+/** Tells the caller how far the work is, by number of weights. */
+class Progress {
+  private readonly total: number;
+  private readonly allWeights: number;
+  private done = 0;
+  private doneWeights = 0;
+
+  constructor(planned: Planned[], private readonly onProgress?: (progress: PruneProgress) => void) {
+    const convertible = planned.filter(({plan}) => 'pattern' in plan);
+    this.total = convertible.length;
+    this.allWeights = convertible.reduce((sum, {layer}) => sum + weightCount(layer), 0);
+  }
+
+  /** @returns what to call with the fraction of this layer that is done. */
+  start(layer: Layer, path: string): (fraction: number) => void {
+    const report = (fraction: number) => this.report(
+      path, (this.doneWeights + fraction * weightCount(layer)) / this.allWeights);
+    report(0);
+    return report;
+  }
+
+  end(layer: Layer): void {
+    this.doneWeights += weightCount(layer);
+    this.done++;
+  }
+
+  finish(): void {
+    this.report('', 1);
+  }
+
+  private report(layer: string, fraction: number): void {
+    this.onProgress?.({layer, done: this.done, total: this.total, fraction});
   }
 }
 
 function checkArguments(model: LayersModel, options: PruneLayersModelOptions): void {
-  if (typeof model?.toJSON !== 'function' || !Array.isArray(model.layers)) {
-    throw new Error('pruneLayersModel: model is not a tf.LayersModel; load one with tf.loadLayersModel.');
-  }
+  checkModel(model);
   if (options === null || typeof options !== 'object') {
     throw new Error("pruneLayersModel: options is missing; give at least {pattern: '8:32v32'}.");
   }
-  const unknown = Object.keys(options).find(name => name !== 'onProgress' && !PRUNE_OPTION_NAMES.includes(name));
+  const unknown = Object.keys(options).find(name => !OPTION_NAMES.includes(name));
   if (unknown !== undefined) {
-    throw new Error(`pruneLayersModel: there is no option '${unknown}'; ` +
-        `the options are ${[...PRUNE_OPTION_NAMES, 'onProgress'].join(', ')}.`);
+    throw new Error(`pruneLayersModel: there is no option '${unknown}'; the options are ${OPTION_NAMES.join(', ')}.`);
   }
   if (options.onProgress !== undefined && typeof options.onProgress !== 'function') {
     throw new Error(`pruneLayersModel: onProgress is ${JSON.stringify(options.onProgress)}; give a function.`);
   }
 }
 
-/** tfjs saves a layer that two nested models share once for each; so they can both be converted, but only alike. */
-function refuseDivergingPlans(planned: {at: Found; plan: LayerPlan}[]): void {
+function checkModel(model: LayersModel): void {
+  const fail = (why: string): never => {
+    throw new Error(`pruneLayersModel: model is ${why}`);
+  };
+  if (model instanceof Promise) {
+    fail('a Promise; await it first, as in await tf.loadLayersModel(url).');
+  }
+  if (typeof (model as {executeAsync?: unknown} | undefined)?.executeAsync === 'function') {
+    fail('a tf.GraphModel, which is not supported yet; give a tf.LayersModel.');
+  }
+  if (typeof model?.toJSON !== 'function' || !Array.isArray(model.layers)) {
+    fail('not a tf.LayersModel; load one with tf.loadLayersModel.');
+  }
+  if (!(model.outputs?.length > 0)) {
+    fail('empty; add layers first.');
+  }
+  try {
+    model.weights.forEach(weight => weight.read());
+  } catch {
+    fail('disposed; load it again.');
+  }
+}
+
+/** The plan for each layer. */
+function planFor(found: Found[], options: PruneLayersModelOptions): Planned[] {
+  const judge = planLayers('pruneLayersModel', options, found.map(({layer, path}) => ({name: layer.name, path})));
+  const planned = found.map(each => ({
+    ...each,
+    plan: each.dense ? judge(each.layer.name, each.path) :
+      {reason: `${each.layer.getClassName()}: only Dense layers are converted`},
+  }));
+  refuseDivergingPlans(planned);
+  return planned;
+}
+
+/** tfjs saves a layer that two nested models share once for each. Both copies become one pattern, or both stay. */
+function refuseDivergingPlans(planned: Planned[]): void {
   const seen = new Map<Layer, {path: string; plan: string}>();
-  for (const {at: {layer, path}, plan} of planned) {
+  for (const {layer, path, plan} of planned) {
     const first = seen.get(layer);
     if (first && first.plan !== JSON.stringify(plan)) {
-      throw new Error(`pruneLayersModel: '${first.path}' and '${path}' are one layer, but the options treat them ` +
-          'differently; name both or neither.');
+      throw new Error(`pruneLayersModel: '${first.path}' and '${path}' are the same shared layer, but the options ` +
+          'give them different patterns; match both paths or neither.');
     }
     seen.set(layer, {path, plan: JSON.stringify(plan)});
   }
 }
 
-function notDense({layer}: Found): {reason: string} {
-  return {reason: `${layer.getClassName()}: only Dense layers are converted`};
-}
-
-/** Every layer of a container that is not a container itself, with its JSON, in order. */
-function findLayers(container: Container, json: LayerJson, prefix: string): Found[] {
-  return container.layers.flatMap(layer => {
-    const at = json.config.layers?.find(({config}) => config.name === layer.name) as LayerJson;
-    const path = prefix + layer.name;
-    if (isContainer(layer)) {
-      return findLayers(layer, at, `${path}/`);
+/** Checks the masks and finds the layer of each. They are copied, so that a caller may dispose them at once. */
+function masksByLayer(planned: Planned[], masks: Record<string, Tensor2D>): Map<Layer, Tensor2D> {
+  const fail = (why: string): never => {
+    throw new Error(`pruneLayersModel: masks${why}`);
+  };
+  if (typeof masks !== 'object' || masks === null || 'dataId' in masks) {
+    fail(` is ${String(masks)}; give an object {layer name: tensor [k, n]}.`);
+  }
+  const checked = Object.entries(masks).flatMap(([name, mask]) => {
+    const named = planned.filter(({layer, path}) => layer.name === name || path === name);
+    if (named.length === 0) {
+      fail(`['${name}'] matches no layer; the layers are ${planned.map(({path}) => path).join(', ')}.`);
     }
-    const inner = wrapped(layer);
-    if (inner && isContainer(inner)) {
-      return findLayers(inner, at.config.layer as LayerJson, `${path}/`);
-    }
-    const dense = isDense(layer) ? layer : layer.getClassName() === 'TimeDistributed' && inner && isDense(inner) ?
-      inner : undefined;
-    return [{layer, json: at, path, dense}];
+    return named.map(({layer, dense, plan}): [Layer, Tensor2D] => {
+      const shape = dense && kernelShape(dense);
+      if (!shape || 'reason' in plan) {
+        return fail(`['${name}'] is for a layer that is not converted` +
+            ('reason' in plan ? ` (${plan.reason}).` : ' (it is not built).'));
+      }
+      if (String(mask?.shape) !== String(shape) || mask.isDisposed) {
+        fail(`['${name}'] is ${mask?.isDisposed ? 'disposed' : `of shape [${mask?.shape}]`}; the layer's kernel is ` +
+            `[${shape}].`);
+      }
+      return [layer, mask];
+    });
   });
-}
-
-function isContainer(layer: Layer): layer is Container {
-  return Array.isArray((layer as {layers?: unknown}).layers);
-}
-
-/** The layer inside a wrapper (TimeDistributed, Bidirectional). */
-function wrapped(layer: Layer): Layer | undefined {
-  return (layer as {layer?: Layer}).layer;
-}
-
-/** Dense or NMDense themselves; a subclass of the user's may multiply otherwise. */
-function isDense(layer: Layer): boolean {
-  return ['Dense', NMDense.className].includes(layer.getClassName());
-}
-
-function hasBias(dense: Layer): boolean {
-  return (dense as unknown as {useBias: boolean}).useBias;
-}
-
-function kernelShape(dense: Layer | undefined): {shape?: [number, number]} {
-  if (!dense?.built) {
-    return {};
-  }
-  return {shape: dense instanceof NMDense ? dense.matrix().shape : dense.weights[0].shape as [number, number]};
-}
-
-function weightCount(layer: Layer): number {
-  return layer.weights.reduce((sum, {shape}) => sum + shape.reduce((a, b) => (a as number) * (b as number), 1)!, 0);
-}
-
-/** All dtypes of weights take four bytes an element. */
-function weightBytes(layer: Layer): number {
-  return 4 * weightCount(layer);
-}
-
-/** A layer's kernel, compressed; or why it is better left alone. */
-async function compressKernel(
-    dense: Layer, pattern: NMPattern, dtype: StorageDtype,
-    onProgress: (fraction: number) => void): Promise<{matrix: NMSparseMatrix; keptEnergy: number} | {reason: string}> {
-  const kernel = dense instanceof NMDense ? decompress(dense.matrix()) : dense.weights[0].read() as Tensor2D;
-  const disposable: {dispose(): void}[] = dense instanceof NMDense ? [kernel] : [];
-  try {
-    const matrix = await compress(kernel, {pattern, dtype, onProgress});
-    const bytesNow = dense instanceof NMDense ? Infinity : 4 * kernel.size;
-    if (matrix.bytes >= bytesNow) {
-      disposable.push(matrix);
-      return {reason: `${formatPattern(pattern)} would take ${matrix.bytes} bytes, dense takes ${bytesNow}`};
-    }
-    const kept = decompress(matrix);
-    disposable.push(kept);
-    const keptEnergy = energy(await kept.data()) / energy(await kernel.data());
-    return {matrix, keptEnergy: Number.isNaN(keptEnergy) ? 1 : keptEnergy};
-  } catch (error) {
-    // What compress says of the weights concerns this layer alone; all else (a lost GPU, a callback) the caller.
-    const {message} = error as Error;
-    if (!message.startsWith('compress: ')) {
-      throw error;
-    }
-    return {reason: message};
-  } finally {
-    disposable.forEach(each => each.dispose());
-  }
-}
-
-function energy(values: ArrayLike<number>): number {
-  let sum = 0;
-  for (let i = 0; i < values.length; ++i) {
-    sum += values[i] * values[i];
-  }
-  return sum;
-}
-
-/** Makes a layer's JSON that of an NMDense; of a wrapper, in the wrapper's place and under its name. */
-function rewrite(json: LayerJson, pattern: NMPattern, dtype: StorageDtype): void {
-  const {layer: inner, ...own} = json.config;
-  json.className = NMDense.className;
-  json.config = {...inner?.config, ...own, pattern: formatPattern(pattern), storage: dtype};
-}
-
-/** A new model of the rewritten topology, with the old one's weights. */
-function rebuild(model: LayersModel, topology: LayerJson, matrices: Map<Layer, NMSparseMatrix>): LayersModel {
-  // fromConfig, not modelFromJSON: only here can the initializers be skipped, whose work the weights would undo.
-  const {fromConfig} = model.constructor as unknown as ModelClass;
-  const pruned = fromConfig(model.constructor, topology.config, {}, true);
-  try {
-    carryWeights(model, pruned, matrices);
-  } catch (error) {
-    pruned.dispose();
-    throw error;
-  }
-  const metadata = (model as unknown as {userDefinedMetadata?: object}).userDefinedMetadata;
-  if (metadata) {
-    pruned.setUserDefinedMetadata(metadata);
-  }
-  return pruned;
-}
-
-function carryWeights(from: Container, to: Container, matrices: Map<Layer, NMSparseMatrix>): void {
-  for (const source of from.layers) {
-    const target = to.layers.find(({name}) => name === source.name) as Layer;
-    const matrix = matrices.get(source);
-    const [inner, targetInner] = [wrapped(source), wrapped(target)];
-    if (matrix) {
-      const dense = isDense(source) ? source : inner as Layer;
-      const bias = (dense as unknown as {bias: {read(): Tensor} | null}).bias;
-      (target as NMDense).setMatrix(matrix, bias?.read());
-    } else if (isContainer(source)) {
-      carryWeights(source, target as Container, matrices);
-    } else if (inner && isContainer(inner)) {
-      carryWeights(inner, targetInner as Container, matrices);
-    } else if (source.weights.length > 0) {
-      target.setWeights(source.getWeights());
-    }
-  }
-  // Whether a layer is frozen is saved with it; whether a whole model is, is not.
-  if (!from.trainable) {
-    to.trainable = false;
-  }
+  return new Map([...new Map(checked)].map(([layer, mask]) => [layer, clone(mask)]));
 }

@@ -21,6 +21,7 @@ import {
 } from '../format/pattern.js';
 import {checkIndices} from '../format/validate.js';
 import {nmSparseMatMul} from '../ops/nm_sparse_mat_mul.js';
+import {assignWeight} from './assign_weight.js';
 
 type DenseArgs = Parameters<typeof layers.dense>[0];
 type Initializer = Parameters<layers.Layer['addWeight']>[3];
@@ -91,8 +92,10 @@ export class NMDense extends Dense {
         // Trained values come from a file or a conversion: there is no training them in this form.
         this.values = this.addWeight('values', parts.values, 'int32', zerosInitializer, undefined, false);
       } else {
-        this.values = this.addWeight('values', parts.values, 'float32', this.kernelInitializer, this.kernelRegularizer,
-          true, this.kernelConstraint);
+        // Without kernelConstraint: it is meant for the dense kernel, and tfjs would project the kept values by it
+        // whenever they are loaded (tfjs-layers 4.22, src/variables.ts), though never in training.
+        this.values = this.addWeight(
+          'values', parts.values, 'float32', this.kernelInitializer, this.kernelRegularizer, true);
       }
       if (this.useBias) {
         this.bias = this.addWeight(
@@ -168,10 +171,11 @@ export class NMDense extends Dense {
     if (given !== own) {
       throw new Error(`NMDense '${this.name}': setMatrix got ${given}; the layer takes ${own}.`);
     }
-    const biases = bias ? [bias] : [];
-    // tfjs orders weights: trainable first.
-    this.setWeights(this.storage === 'float16' ? [...biases, matrix.values, matrix.indices] :
-        [matrix.values, ...biases, matrix.indices]);
+    assignWeight(this.indices as LayerVariable, matrix.indices);
+    assignWeight(this.values as LayerVariable, matrix.values);
+    if (bias && this.bias) {
+      assignWeight(this.bias, bias);
+    }
   }
 }
 serialization.registerClass(NMDense as unknown as Parameters<typeof serialization.registerClass>[0]);
@@ -182,8 +186,8 @@ serialization.registerClass(NMDense as unknown as Parameters<typeof serializatio
  * model.add(layers.nmDense({units: 512, pattern: '8:32v32', activation: 'relu'}));
  *
  * Trained from scratch, the kept rows are spread evenly and stay as they are. Takes the arguments of tf.layers.dense,
- * with two differences: kernelInitializer, kernelRegularizer and kernelConstraint act on the kept values
- * [kept rows, units], and `weights` are values, bias, indices.
+ * with three differences: kernelInitializer and kernelRegularizer act on the kept values [kept rows, units],
+ * kernelConstraint is saved with the layer but not applied, and `weights` are values, bias, indices.
  * @throws Error if the pattern or the storage is not one.
  */
 export function nmDense(args: NMDenseArgs): NMDense {

@@ -20,7 +20,10 @@ export interface PruneOptions {
   perLayer?: Record<string, PatternLike | 'dense'>;
   /** How kept rows are chosen. 'magnitude': the largest L2 norm per window and group. */
   criterion?: 'magnitude';
-  /** How kept values are stored. Default 'float32', which can be trained further; 'float16' is half the size. */
+  /**
+   * How kept values are stored: 'float32' can be trained further, 'float16' is half the size. Default: 'float32', and
+   * for a layer that is sparse already the storage that it has.
+   */
   dtype?: StorageDtype;
 }
 
@@ -40,7 +43,7 @@ export const PRUNE_OPTION_NAMES: readonly string[] =
 /**
  * Checks the options and returns the function that judges a layer by name and path.
  * @param caller opens the error messages.
- * @param layers all the layers there are: an exclude or perLayer glob that matches none is a misspelt name.
+ * @param layers all the layers there are: a glob that matches none is a misspelt name.
  * @throws Error naming the option that is wrong.
  */
 export function planLayers(
@@ -48,11 +51,11 @@ export function planLayers(
   const fail = (why: string): never => {
     throw new Error(`${caller}: ${why}`);
   };
-  const {pattern, include, exclude, perLayer = {}, criterion = 'magnitude', dtype = 'float32'} = options;
+  const {pattern, include, exclude, perLayer = {}, criterion = 'magnitude', dtype} = options;
   if (criterion !== 'magnitude') {
     fail(`criterion is '${String(criterion)}'; give 'magnitude'.`);
   }
-  if (dtype !== 'float32' && dtype !== 'float16') {
+  if (dtype !== undefined && dtype !== 'float32' && dtype !== 'float16') {
     fail(`dtype is '${String(dtype)}'; give 'float32' or 'float16'.`);
   }
   if (typeof perLayer !== 'object' || perLayer === null || Array.isArray(perLayer)) {
@@ -77,7 +80,8 @@ export function planLayers(
   const included = include === undefined ? () => true : matcher(include, 'include is', fail);
   const excluded = exclude === undefined ? () => false : matcher(exclude, 'exclude is', fail);
   const globsOf = (given: string | string[] | undefined) => given === undefined ? [] : [given].flat();
-  for (const [option, globs] of Object.entries({exclude: globsOf(exclude), perLayer: Object.keys(perLayer)})) {
+  for (const [option, globs] of Object.entries(
+    {include: globsOf(include), exclude: globsOf(exclude), perLayer: Object.keys(perLayer)})) {
     for (const glob of globs) {
       const matches = matcher(glob, `${option} is`, fail);
       if (!layers.some(({name, path}) => matches(name) || matches(path))) {

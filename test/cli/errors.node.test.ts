@@ -218,9 +218,11 @@ const FAILURES: Failure[] = [
     writeFileSync(join(folder, 'in', 'bad.mjs'), 'throw new Error("my mistake");');
   }, options: folder => ({register: [join(folder, 'in', 'bad.mjs')]}), message: /^--register .*bad\.mjs: my mistake$/},
   // What is asked for
-  {name: 'nothing to convert', options: () => ({include: ['none']}),
+  {name: 'nothing to convert', options: () => ({perLayer: {'*': 'dense'}}),
     message: 'no layer was converted, so nothing was written\n' +
-        '  one: not matched by the option include\n  two: not matched by the option include'},
+        "  one: perLayer['*'] says dense\n  two: perLayer['*'] says dense"},
+  {name: 'an include that matches nothing', options: () => ({include: ['none']}),
+    message: "pruneLayersModel: include has the glob 'none', which matches no layer; the layers are one, two."},
   {name: 'values beyond float16', spoil: folder => {
     const bytes = readFileSync(weightFile(folder));
     bytes.writeFloatLE(70000, 1024); // in one/bias

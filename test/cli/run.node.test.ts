@@ -166,6 +166,27 @@ describe('nm-prune converts', () => {
     expect(patterns.z.converted).to.be.false;
   }));
 
+  it('weights outside their constraints, which tfjs would project: all stay as they are stored', () =>
+    inFolder(async folder => {
+      allowLeak('tfjs keeps the tensor that a constraint makes of a weight that is loaded');
+      const inputJson = await save(textModel(), join(folder, 'in'));
+      const text = readFileSync(inputJson, 'utf8');
+      const nonNeg = '_constraint":{"class_name":"NonNeg","config":{}}';
+      writeFileSync(inputJson, text.replaceAll('_constraint":null', nonNeg));
+      const {outJson, report} = await convert(folder, inputJson, {include: ['out']});
+      expect(report.verification).to.include({verified: true, maxRelativeDifference: 0});
+      const after = storedWeights(outJson);
+      for (const [name, [entry, bytes]] of storedWeights(inputJson)) {
+        const values = new Float32Array(new Uint8Array(bytes).buffer);
+        expect(values.some(value => value < 0), `${name} is outside`).to.equal(true);
+        if (name !== 'out/kernel') {
+          expect(after.get(name), name).to.deep.equal([entry, bytes]);
+        }
+      }
+      const kept = new Float32Array(new Uint8Array(after.get('out/values')![1]).buffer);
+      expect(kept.some(value => value < 0)).to.equal(true);
+    }));
+
   it('with progress that goes from 0 to 1', () => inFolder(async folder => {
     const inputJson = await save(denseModel(), join(folder, 'in'));
     const fractions: number[] = [];
@@ -248,9 +269,31 @@ describe('weights that the input stores quantized', () => {
     expect(report.verification).to.include({verified: true, bound: 1e-2});
   }));
 
+  for (const quantizeFloat16 of [undefined, ['*']]) {
+    const how = quantizeFloat16 ? ' under --quantize_float16' : '';
+    it(`never grow${how}: values stay uint8, and a pattern that saves nothing is not used`, () =>
+      inFolder(async folder => {
+        const big = sequential({layers: [layers.dense({name: 'big', units: 64, inputShape: [64]})]});
+        const inputJson = await save(big, join(folder, 'in'), {quantize: () => 'uint8'});
+        const {report, outJson} = await convert(folder, inputJson, {pattern: '16:32v32', quantizeFloat16});
+        expect(storedWeights(outJson).get('big/values')![0].quantization).to.include({dtype: 'uint8'});
+        expect(report.disk).to.include({weightsBefore: 64 * 64 + 64, weightsAfter: 32 * 64 + 2 * 32 + 64});
+        expect(await messageOf(() => convert(folder, inputJson, {pattern: '24:32', quantizeFloat16, overwrite: true})))
+          .to.equal('no layer was converted, so nothing was written\n' +
+            '  big: 24:32 would take 6144 bytes, the kernel takes 4096 now');
+      }));
+  }
+
+  it('do not grow where a model in float16 is converted again', () => inFolder(async folder => {
+    const inputJson = await save(denseModel(), join(folder, 'in'));
+    const {outJson, report} = await convert(folder, inputJson, {quantizeFloat16: ['*']});
+    const {report: again} = await convert(folder, outJson, {outDir: join(folder, 'again')});
+    expect(again.disk.weightsAfter).to.equal(report.disk.weightsAfter);
+  }));
+
   it('become float16 only where the globs of --quantize_float16 match', () => inFolder(async folder => {
     const inputJson = await save(denseModel(), join(folder, 'in'));
-    const {outJson} = await convert(folder, inputJson, {quantizeFloat16: ['norm/*', 'last/b*']});
+    const {outJson} = await convert(folder, inputJson, {quantizeFloat16: ['norm/*', 'last/b*', '!first/*']});
     const halved = [...storedWeights(outJson)].filter(([, [entry]]) => entry.quantization).map(([name]) => name);
     expect(halved).to.have.members(
       ['norm/gamma', 'norm/beta', 'norm/moving_mean', 'norm/moving_variance', 'last/bias']);

@@ -5,7 +5,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
 import {expect} from 'chai';
-import {checkPattern, decompress, NMDense, pruneLayersModel, type PruneLayersModelOptions} from '../../src/index.js';
+import {
+  checkPattern, compress, decompress, NMDense, pruneLayersModel, type PruneLayersModelOptions,
+} from '../../src/index.js';
+import {assignWeight} from '../../src/layers/assign_weight.js';
 import {allowLeak} from '../support/backend.js';
 import {seed} from '../support/random.js';
 import {
@@ -204,7 +207,7 @@ describe('pruneLayersModel', () => {
   it('gives each layer the pattern that its name asks for', async () => {
     const model = MODELS['models nested in models, beside layers of other kinds'].make();
     const {model: sparse, report} = await pruneLayersModel(model, {
-      perLayer: {'*/inside': '4:8v4', 'encoder/*': 'dense'}, pattern: '2:4', include: 'nothing',
+      perLayer: {'*/inside': '4:8v4', 'encoder/*': 'dense'}, pattern: '2:4', include: 'conv',
     });
     const patterns = Object.fromEntries(report.layers.map(({name, pattern, reason}) => [name, pattern ?? reason]));
     expect(patterns['wrapper/block/inside']).to.equal('4:8v4');
@@ -219,7 +222,7 @@ describe('pruneLayersModel', () => {
     ]});
     const {model: sparse, report} = await pruneLayersModel(model, {pattern: '7:8'});
     expect(report.layers.map(({converted}) => converted)).to.deep.equal([false, false]);
-    expect(report.layers[0].reason).to.match(/^7:8 would take 48 bytes, dense takes 36$/);
+    expect(report.layers[0].reason).to.match(/^7:8 would take 48 bytes, the kernel takes 36 now$/);
     expect(report.layers[1].reason).to.match(/NaN/);
     [model, sparse].forEach(disposeModel);
   });
@@ -254,13 +257,93 @@ describe('pruneLayersModel', () => {
     disposeModel(model);
   });
 
+  it('changes no weight that it does not prune, not even by a constraint that tfjs would apply', async () => {
+    const model = tfl.sequential({layers: [
+      dense({units: 6, inputShape: [4], name: 'kept', kernelConstraint: 'nonNeg', biasConstraint: 'nonNeg'}),
+      dense({units: 8, name: 'sparse', kernelConstraint: 'minMaxNorm', biasConstraint: 'unitNorm'}),
+    ]});
+    const weights = model.weights.map(weight => {
+      const value = tf.randomNormal(weight.shape as number[], 0, 9, 'float32', seed);
+      assignWeight(weight, value);
+      return value;
+    });
+    const {model: sparse} = await pruneLayersModel(model, {pattern: '2:4', exclude: 'kept'});
+    const [kept, layer] = sparse.layers as [tfl.layers.Layer, NMDense];
+    const sameValues = async (a: tf.Tensor, b: tf.Tensor) =>
+      expect([...await a.data()]).to.deep.equal([...await b.data()]);
+    await sameValues(kept.weights[0].read(), weights[0]);
+    await sameValues(kept.weights[1].read(), weights[1]);
+    await sameValues(layer.bias!.read(), weights[3]);
+    const matrix = await compress(weights[2] as tf.Tensor2D, {pattern: '2:4'});
+    await sameValues(layer.matrix().values, matrix.values);
+    const again = await reloaded(sparse);
+    await sameValues((again.layers[1] as NMDense).matrix().values, matrix.values);
+    allowLeak('tfjs keeps the tensor that a constraint makes of a weight that is loaded');
+    tf.dispose([...weights, matrix.values, matrix.indices]);
+    [model, sparse, again].forEach(disposeModel);
+  });
+
+  it('reads all weights at one moment, however they change meanwhile', async () => {
+    const model = tfl.sequential({layers: [
+      dense({units: 8, inputShape: [8], name: 'first'}), tfl.layers.layerNormalization({name: 'norm'}),
+      dense({units: 8, name: 'second'}),
+    ]});
+    const x = tf.randomNormal([2, 8], 0, 1, 'float32', seed);
+    const {model: before} = await pruneLayersModel(model, {pattern: '2:4'});
+    const [expected] = await predicted(before, x);
+    const {model: sparse} = await pruneLayersModel(model, {pattern: '2:4', onProgress: () => {
+      tf.tidy(() => model.setWeights(model.getWeights().map(weight => tf.add(weight, 1))));
+    }});
+    const [got] = await predicted(sparse, x);
+    expect([...got]).to.deep.equal([...expected]);
+    x.dispose();
+    [model, before, sparse].forEach(disposeModel);
+  });
+
+  it('keeps the weights that masks keep', async () => {
+    const model = MODELS['models nested in models, beside layers of other kinds'].make();
+    const lastTwoOfFour = Array.from({length: 12 * 16}, (_, i) => Math.floor(i / 16) % 4 > 1 ? 1 : 0);
+    const mask = tf.tensor2d(lastTwoOfFour, [12, 16]);
+    const kernel = model.weights.find(({originalName}) => originalName === 'inside/kernel')!.read();
+    const expected = tf.mul(kernel, mask);
+    const pruning = pruneLayersModel(model, {pattern: '2:4', masks: {'wrapper/block/inside': mask}});
+    mask.dispose(); // it was copied
+    const {model: sparse} = await pruning;
+    const [block] = (sparse.getLayer('wrapper') as unknown as tfl.LayersModel).layers as unknown as [tfl.LayersModel];
+    const got = decompress((block.layers[0] as NMDense).matrix());
+    const withoutMinusZero = async (tensor: tf.Tensor) => Array.from(await tensor.data(), value => value + 0);
+    expect(await withoutMinusZero(got)).to.deep.equal(await withoutMinusZero(expected));
+    tf.dispose([got, expected]);
+    [model, sparse].forEach(disposeModel);
+  });
+
+  it('lets no layer grow: a sparse layer keeps its storage, a pattern that saves nothing is not used', async () => {
+    const model = tfl.sequential({layers: [dense({units: 32, inputShape: [32], name: 'only'})]});
+    const {model: half, report: first} = await pruneLayersModel(model, {pattern: '2:4', dtype: 'float16'});
+    const convert = async (options: PruneLayersModelOptions) => {
+      const {model: again, report} = await pruneLayersModel(half, options);
+      const {dtype, pattern} = (again.layers[0] as NMDense).matrix();
+      disposeModel(again);
+      return {...report.layers[0], dtype, n: pattern.n};
+    };
+    const [{bytesAfter}] = first.layers;
+    expect(await convert({pattern: '2:4'})).to.include({converted: true, dtype: 'float16', bytesAfter, keptEnergy: 1});
+    expect(await convert({pattern: '1:4'})).to.include({converted: true, dtype: 'float16', n: 1});
+    expect(await convert({pattern: '3:4'})).to.include({converted: false, dtype: 'float16', n: 2,
+      reason: '3:4 would take 1792 bytes, the kernel takes 1152 now'});
+    // To train it, it has to be float32: that is asked for by name.
+    expect(await convert({pattern: '2:4', dtype: 'float32'})).to.include({converted: true, dtype: 'float32',
+      reason: 'float16 became float32: 1152 → 2176 bytes'});
+    [model, half].forEach(disposeModel);
+  });
+
   it('refuses to treat one layer in two ways', async () => {
     const shared = dense({units: 8, inputShape: [8], name: 'shared'});
     const [a, b] = ['a', 'b'].map(name => tfl.sequential({name, layers: [shared]}));
     const x = tfl.input({shape: [8]});
     const model = tfl.model({inputs: x, outputs: b.apply(a.apply(x)) as tfl.SymbolicTensor});
     expect(await messageOf(pruneLayersModel(model, {pattern: '2:4', exclude: 'a/*'})))
-      .to.match(/^pruneLayersModel: 'a\/shared' and 'b\/shared' are one layer, but the options treat them diff/);
+      .to.match(/^pruneLayersModel: 'a\/shared' and 'b\/shared' are the same shared layer, but the options give them diff/);
     const {model: sparse} = await pruneLayersModel(model, {pattern: '2:4'});
     disposeModel(sparse);
     allowLeak('tfjs cannot dispose a model in which two others share a layer: it disposes it twice, and throws');
@@ -278,6 +361,15 @@ describe('pruneLayersModel', () => {
       ['an unknown dtype', {pattern: '2:4', dtype: 'int8'}, /^pruneLayersModel: dtype is 'int8'; give 'float32' or/],
       ['an empty include', {pattern: '2:4', include: []}, /^pruneLayersModel: include is \[\]; give a glob/],
       ['an exclude that is no glob', {pattern: '2:4', exclude: 7}, /^pruneLayersModel: exclude is 7; give a glob/],
+      ['an include that matches no layer', {pattern: '2:4', include: ['only', 'haed']},
+        /^pruneLayersModel: include has the glob 'haed', which matches no layer; the layers are only\.$/],
+      ['masks that are no object', {pattern: '2:4', masks: 7}, /^pruneLayersModel: masks is 7; give an object/],
+      ['a mask of no layer', {pattern: '2:4', masks: {haed: null}},
+        /^pruneLayersModel: masks\['haed'\] matches no layer; the layers are only\.$/],
+      ['a mask that is no tensor', {pattern: '2:4', masks: {only: 1}},
+        /^pruneLayersModel: masks\['only'\] is of shape \[undefined\]; the layer's kernel is \[8,8\]\.$/],
+      ['a mask of a layer that stays dense', {pattern: '2:4', exclude: 'only', masks: {only: 1}},
+        /^pruneLayersModel: masks\['only'\] is for a layer that is not converted \(excluded by/],
       ['an exclude that matches no layer', {pattern: '2:4', exclude: 'haed'},
         /^pruneLayersModel: exclude has the glob 'haed', which matches no layer; the layers are only\.$/],
       ['progress that is no function', {pattern: '2:4', onProgress: true}, /^pruneLayersModel: onProgress is true; /],
@@ -292,8 +384,21 @@ describe('pruneLayersModel', () => {
     }
 
     it('what is no model', async () => {
-      expect(await messageOf(pruneLayersModel({} as tfl.LayersModel, {pattern: '2:4'})))
-        .to.equal('pruneLayersModel: model is not a tf.LayersModel; load one with tf.loadLayersModel.');
+      const disposed = model();
+      disposed.dispose();
+      const graphModel = {predict: () => undefined, executeAsync: () => undefined};
+      const wrong: [unknown, string][] = [
+        [{}, 'not a tf.LayersModel; load one with tf.loadLayersModel.'],
+        [undefined, 'not a tf.LayersModel; load one with tf.loadLayersModel.'],
+        [Promise.resolve(disposed), 'a Promise; await it first, as in await tf.loadLayersModel(url).'],
+        [graphModel, 'a tf.GraphModel, which is not supported yet; give a tf.LayersModel.'],
+        [disposed, 'disposed; load it again.'],
+        [tfl.sequential(), 'empty; add layers first.'],
+      ];
+      for (const [given, why] of wrong) {
+        expect(await messageOf(pruneLayersModel(given as tfl.LayersModel, {pattern: '2:4'})))
+          .to.equal(`pruneLayersModel: model is ${why}`);
+      }
     });
   });
 });

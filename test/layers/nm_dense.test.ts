@@ -284,9 +284,14 @@ describe('NMDense in training', () => {
     }
   });
 
-  it('holds a constraint when weights are set, which is when tfjs does', () =>
-    withModel({kernelConstraint: 'nonNeg'}, async model => {
-      expect(Math.min(...await weightsOf(layerOf(model)))).to.equal(0);
+  it('saves a constraint of the dense kernel, and does not project the kept values by it', () =>
+    withModel({kernelConstraint: 'unitNorm'}, async model => {
+      const layer = layerOf(model);
+      expect(layer.getConfig().kernelConstraint).to.deep.include({className: 'UnitNorm'});
+      const values = tf.fill(layer.weights[0].shape as number[], -3);
+      layer.setWeights([values, ...layer.getWeights().slice(1)]);
+      values.dispose();
+      expect([...new Set(await layer.matrix().values.data())]).to.deep.equal([-3]);
     }));
 
   it('trains only the bias with storage float16', () => withModel({storage: 'float16'}, async model => {

@@ -1,0 +1,64 @@
+/**
+ * Finds a model's layers, each with the place in the topology where it is described. Models within models are walked
+ * through, also those inside a wrapper.
+ */
+import type {layers} from '@tensorflow/tfjs-layers';
+import {NMDense} from '../../layers/nm_dense.js';
+
+export type Layer = layers.Layer;
+export type Container = Layer & {layers: Layer[]};
+
+/** A layer as getConfig writes it into its container's. */
+export interface LayerJson {
+  className: string;
+  config: Record<string, unknown> & {name?: string; layers?: LayerJson[]; layer?: LayerJson};
+}
+
+/** A layer, where it stands in the topology, and the Dense in it if it is one or wraps one. */
+export interface Found {
+  layer: Layer;
+  json: LayerJson;
+  /** Its name, behind those of the models it is nested in. */
+  path: string;
+  dense?: Layer;
+}
+
+/** Every layer of a container that is not a container itself, in order. */
+export function findLayers(container: Container, json: LayerJson, prefix = ''): Found[] {
+  return container.layers.flatMap(layer => {
+    const at = json.config.layers?.find(({config}) => config.name === layer.name) as LayerJson;
+    const path = prefix + layer.name;
+    if (isContainer(layer)) {
+      return findLayers(layer, at, `${path}/`);
+    }
+    const inner = wrapped(layer);
+    if (inner && isContainer(inner)) {
+      return findLayers(inner, at.config.layer as LayerJson, `${path}/`);
+    }
+    const dense = isDense(layer) ? layer : layer.getClassName() === 'TimeDistributed' && inner && isDense(inner) ?
+      inner : undefined;
+    return [{layer, json: at, path, dense}];
+  });
+}
+
+export function isContainer(layer: Layer): layer is Container {
+  return Array.isArray((layer as {layers?: unknown}).layers);
+}
+
+/** The layer inside a wrapper (TimeDistributed, Bidirectional). */
+export function wrapped(layer: Layer): Layer | undefined {
+  return (layer as {layer?: Layer}).layer;
+}
+
+/** Dense or NMDense themselves; a subclass of the user's may multiply otherwise. */
+export function isDense(layer: Layer): boolean {
+  return ['Dense', NMDense.className].includes(layer.getClassName());
+}
+
+/** [k, n] of a layer's kernel; undefined if it is not built. */
+export function kernelShape(dense: Layer): [number, number] | undefined {
+  if (!dense.built) {
+    return undefined;
+  }
+  return dense instanceof NMDense ? dense.matrix().shape : dense.weights[0].shape as [number, number];
+}

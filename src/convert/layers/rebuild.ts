@@ -1,0 +1,73 @@
+/**
+ * Makes the converted model. tfjs has no cloneModel, and layers cannot be exchanged inside a model. So a new model is
+ * made of the rewritten topology, and the weights are carried over layer by layer, side by side through both models: by
+ * position in the tree, not by weight name, since names need be unique only in files.
+ */
+import type {Tensor} from '@tensorflow/tfjs-core';
+import type {LayersModel} from '@tensorflow/tfjs-layers';
+import type {NMSparseMatrix, StorageDtype} from '../../format/nm_sparse_matrix.js';
+import {formatPattern, type NMPattern} from '../../format/pattern.js';
+import {assignWeight} from '../../layers/assign_weight.js';
+import {NMDense} from '../../layers/nm_dense.js';
+import {isContainer, isDense, wrapped, type Container, type Layer, type LayerJson} from './find.js';
+import type {WeightsSnapshot} from './weights.js';
+
+/** What LayersModel and Sequential have as classes; their types don't say it. */
+interface ModelClass {
+  fromConfig(cls: unknown, config: object, customObjects: object, fastWeightInit: boolean): LayersModel;
+}
+
+/** Makes a layer's JSON that of an NMDense; of a wrapper, in the wrapper's place and under its name. */
+export function rewrite(json: LayerJson, pattern: NMPattern, dtype: StorageDtype): void {
+  const {layer: inner, ...own} = json.config;
+  json.className = NMDense.className;
+  json.config = {...inner?.config, ...own, pattern: formatPattern(pattern), storage: dtype};
+}
+
+/**
+ * A new model of the rewritten topology.
+ * @param weights of the model that is converted.
+ * @param matrices the kernels of the layers that were rewritten.
+ */
+export function rebuild(
+    model: LayersModel, topology: LayerJson, weights: WeightsSnapshot,
+    matrices: ReadonlyMap<Layer, NMSparseMatrix>): LayersModel {
+  // fromConfig, not modelFromJSON: only here can the initializers be skipped, whose work the weights would undo.
+  const {fromConfig} = model.constructor as unknown as ModelClass;
+  const pruned = fromConfig(model.constructor, topology.config, {}, true);
+  try {
+    carryWeights(model, pruned, weights, matrices);
+  } catch (error) {
+    pruned.dispose();
+    throw error;
+  }
+  const metadata = (model as unknown as {userDefinedMetadata?: object}).userDefinedMetadata;
+  if (metadata) {
+    pruned.setUserDefinedMetadata(metadata);
+  }
+  return pruned;
+}
+
+function carryWeights(
+    from: Container, to: Container, weights: WeightsSnapshot, matrices: ReadonlyMap<Layer, NMSparseMatrix>): void {
+  for (const source of from.layers) {
+    const target = to.layers.find(({name}) => name === source.name) as Layer;
+    const matrix = matrices.get(source);
+    const [inner, targetInner] = [wrapped(source), wrapped(target)];
+    if (matrix) {
+      const dense = isDense(source) ? source : inner as Layer;
+      const bias = (dense as unknown as {bias: {read(): Tensor} | null}).bias?.read();
+      (target as NMDense).setMatrix(matrix, bias && weights.of(bias));
+    } else if (isContainer(source)) {
+      carryWeights(source, target as Container, weights, matrices);
+    } else if (inner && isContainer(inner)) {
+      carryWeights(inner, targetInner as Container, weights, matrices);
+    } else {
+      source.weights.forEach((weight, i) => assignWeight(target.weights[i], weights.of(weight.read())));
+    }
+  }
+  // Whether a layer is frozen is saved with it; whether a whole model is, is not.
+  if (!from.trainable) {
+    to.trainable = false;
+  }
+}
