@@ -30,6 +30,7 @@ interface Flags {
   json?: string;
   overwrite?: true;
   register?: string[];
+  masks?: string;
   allow_outside_files?: true;
   verbose?: true;
   quiet?: true;
@@ -99,6 +100,7 @@ function describeCommand(print: (text: string) => void): Command {
     .option('--overwrite', 'replace the model in outDir; every other file in it stays')
     .addOption(new Option('--register <module>', 'import a module that registers custom classes; repeatable')
       .argParser(collect))
+    .option('--masks <manifest>', 'a weights manifest that says, for some layers, which weights to keep')
     .option('--allow_outside_files', 'read weight files that model.json names outside its own folder')
     .option('--verbose', 'report every layer, not a summary alone')
     .option('--quiet', 'no progress bar and no report')
@@ -119,12 +121,12 @@ function toArguments(modelJson: string, outDir: string, flags: Flags): Arguments
   if (repeated) {
     throw new UsageError(`--per_layer has the glob '${repeated[0]}' twice`);
   }
-  const {pattern, include, exclude, criterion, backend, json, overwrite, register, quiet, verbose} = flags;
+  const {pattern, include, exclude, criterion, backend, json, overwrite, register, masks, quiet, verbose} = flags;
   return {
     quiet: quiet ?? false,
     verbose: verbose ?? false,
     options: {
-      modelJson, outDir, pattern, include, exclude, criterion, backend, json, overwrite, register,
+      modelJson, outDir, pattern, include, exclude, criterion, backend, json, overwrite, register, masks,
       weightShardSizeBytes,
       allowOutsideFiles: flags.allow_outside_files,
       perLayer: rules && Object.fromEntries(rules),

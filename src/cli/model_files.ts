@@ -52,18 +52,26 @@ const MODEL_CLASSES = ['Sequential', 'Model', 'Functional'];
 export async function readModelFiles(source: FileSource, jsonPath: string): Promise<StoredModel> {
   const text = await source.read(jsonPath);
   const json = parseModelJson(jsonPath, text);
-  const weights: StoredWeight[] = [];
-  let weightBytes = 0;
-  for (const [index, group] of json.weightsManifest.entries()) {
-    checkGroup(`${jsonPath}: weightsManifest[${index}]`, group);
-    const bytes = await readGroup(source, group);
-    weights.push(...splitWeights(group.weights, bytes, group.paths));
-    weightBytes += bytes.length;
-  }
-  checkNames(jsonPath, weights);
+  const weights = await readManifest(source, `${jsonPath}: weightsManifest`, json.weightsManifest);
   weights.filter(isModelWeight).forEach(refuseNaN);
   const files = json.weightsManifest.flatMap(({paths}) => paths);
+  const weightBytes = weights.reduce((sum, {bytes}) => sum + bytes.length, 0);
   return {json, weights, files, size: {modelJson: text.length, weights: weightBytes}};
+}
+
+/**
+ * Reads the weights that a manifest names.
+ * @param where opens the errors about the manifest.
+ */
+export async function readManifest(
+    source: FileSource, where: string, manifest: io.WeightsManifestConfig): Promise<StoredWeight[]> {
+  const weights: StoredWeight[] = [];
+  for (const [index, group] of manifest.entries()) {
+    checkGroup(`${where}[${index}]`, group);
+    weights.push(...splitWeights(group.weights, await readGroup(source, group), group.paths));
+  }
+  checkNames(where, weights);
+  return weights;
 }
 
 /**
@@ -277,11 +285,11 @@ function stringBytes({shape}: io.WeightsManifestEntry, bytes: Uint8Array): numbe
 }
 
 /** tfjs would take the last of two weights of one name, and say nothing. */
-function checkNames(path: string, weights: StoredWeight[]): void {
+function checkNames(where: string, weights: StoredWeight[]): void {
   const seen = new Set<string>();
   for (const {entry} of weights.filter(isModelWeight)) {
     if (seen.has(entry.name)) {
-      throw new Error(`${path}: the weightsManifest has two weights named '${printable(entry.name)}'`);
+      throw new Error(`${where} has two weights named '${printable(entry.name)}'`);
     }
     seen.add(entry.name);
   }

@@ -4,6 +4,7 @@
  */
 import {statSync} from 'node:fs';
 import {basename, dirname, resolve} from 'node:path';
+import {dispose, type Tensor2D} from '@tensorflow/tfjs-core';
 import type {LayersModel} from '@tensorflow/tfjs-layers';
 import picomatch from 'picomatch/posix.js';
 import {convertLayersModel} from '../convert/layers_model.js';
@@ -11,6 +12,7 @@ import type {LayerReport, PruneLayersModelOptions, PruneProgress} from '../index
 import {setUpBackend, type BackendChoice} from './backend.js';
 import {folderSource, memorySource} from './disk.js';
 import {loadModel} from './load_model.js';
+import {readMasks} from './masks.js';
 import {isModelWeight, readModelFiles, type StoredModel} from './model_files.js';
 import {outputFiles, takeApart} from './output_files.js';
 import {OutputFolder} from './output_folder.js';
@@ -45,6 +47,8 @@ export interface RunOptions {
   overwrite?: boolean;
   /** Modules that register custom classes. */
   register?: string[];
+  /** A weights manifest with the masks of layers. */
+  masks?: string;
   /** Read weight files that model.json names outside its own folder. */
   allowOutsideFiles?: boolean;
   onProgress?: (progress: PruneProgress) => void;
@@ -75,7 +79,7 @@ export interface RunReport {
 /**
  * Converts a layers model on the disk.
  * @returns the report; of a model of which no layer could be converted there is none, but an Error.
- * @throws Error that says what is wrong; then outDir is as it was before, unless it says otherwise.
+ * @throws Error that says what is wrong; then nothing was written.
  */
 export async function run(options: RunOptions): Promise<RunReport> {
   const {modelJson, outDir, register = [], weightShardSizeBytes = DEFAULT_SHARD_BYTES} = options;
@@ -88,11 +92,15 @@ export async function run(options: RunOptions): Promise<RunReport> {
   for (const path of register) {
     await registerModule(path);
   }
-  const model = await loadModel(input);
+  const {masks, files: maskFiles} = await readMasks(options.masks, options.allowOutsideFiles);
+  let model: LayersModel | undefined;
   let pruned: LayersModel | undefined;
   try {
+    outputFolder.protect(maskFiles);
+    model = await loadModel(input);
     const dtype = options.quantizeFloat16 ? 'float16' : 'float32';
-    const conversion = await convertLayersModel(model, pruneOptions(options), fileStorage(input, dtype === 'float16'));
+    const conversion = await convertLayersModel(
+      model, pruneOptions(options, masks), fileStorage(input, dtype === 'float16'));
     pruned = conversion.model;
     const {layers, ...memory} = conversion.report;
     checkConverted(layers);
@@ -120,10 +128,8 @@ export async function run(options: RunOptions): Promise<RunReport> {
     await outputFolder.write(files, JSON.stringify(report, null, 2) + '\n');
     return report;
   } finally {
-    if (pruned) {
-      disposeModel(pruned);
-    }
-    disposeModel(model);
+    [pruned, model].forEach(each => each && disposeModel(each));
+    dispose(masks);
   }
 }
 
@@ -146,9 +152,10 @@ function checkInput(modelJson: string): void {
   }
 }
 
-function pruneOptions({pattern, include, exclude, perLayer, criterion, onProgress}: RunOptions):
-    PruneLayersModelOptions {
-  const given = Object.entries({pattern, include, exclude, perLayer, criterion, onProgress});
+function pruneOptions(
+    {pattern, include, exclude, perLayer, criterion, onProgress}: RunOptions,
+    masks: Record<string, Tensor2D>): PruneLayersModelOptions {
+  const given = Object.entries({pattern, include, exclude, perLayer, criterion, masks, onProgress});
   return Object.fromEntries(given.filter(([, value]) => value !== undefined));
 }
 

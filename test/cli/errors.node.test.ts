@@ -69,6 +69,18 @@ function failingLayer(name: string, error: string): Pick<Failure, 'spoil' | 'opt
   };
 }
 
+/** A file of masks with one mask, of zeros. */
+function maskNamed(name: string): Pick<Failure, 'spoil' | 'options'> {
+  return {
+    spoil(folder) {
+      writeFileSync(join(folder, 'm.bin'), new Uint8Array(256));
+      writeFileSync(join(folder, 'masks.json'), JSON.stringify(
+        [{paths: ['m.bin'], weights: [{name, shape: [16, 16], dtype: 'bool'}]}]));
+    },
+    options: folder => ({masks: join(folder, 'masks.json')}),
+  };
+}
+
 const FAILURES: Failure[] = [
   // What is read
   {name: 'no model.json', spoil: folder => rmSync(join(folder, 'in', 'model.json')),
@@ -139,7 +151,7 @@ const FAILURES: Failure[] = [
   message: "model.json: weightsManifest[0].weights[0] ('one/kernel') is int32 quantized as float16, which tfjs does " +
         'not know'},
   {name: 'a weight twice', spoil: edited(json => json.weightsManifest[0].weights[2].name = 'one/kernel'),
-    message: "model.json: the weightsManifest has two weights named 'one/kernel'"},
+    message: "model.json: weightsManifest has two weights named 'one/kernel'"},
   {name: 'a weight file that is not there', spoil: folder => rmSync(weightFile(folder)),
     message: "cannot read 'IN/group1-shard1of1.bin': there is no such file or folder (ENOENT); model.json names it " +
         'as a weight file. Copy the model with all its files'},
@@ -230,6 +242,13 @@ const FAILURES: Failure[] = [
   }, options: () => ({quantizeFloat16: ['*']}),
   message: "--quantize_float16: weight 'one/bias' holds 70000, beyond float16's largest, 65504; give globs that " +
         'leave it out'},
+  {name: 'masks that are no manifest', spoil: folder => writeFileSync(join(folder, 'masks.json'), '{}'),
+    options: folder => ({masks: join(folder, 'masks.json')}),
+    message: /^--masks .*masks\.json: it is not a weights manifest, a list of \{paths, weights\}$/},
+  {name: 'masks that are not there', options: folder => ({masks: join(folder, 'masks.json')}),
+    message: /^--masks .*masks\.json: cannot read '.*': there is no such file or folder \(ENOENT\)$/},
+  {name: 'a mask of no layer', ...maskNamed('three'),
+    message: "pruneLayersModel: masks['three'] matches no layer; the layers are one, two."},
   {name: 'a backend that is not installed', options: () => ({backend: 'tensorflow'}),
     message: '--backend tensorflow: npm package @tensorflow/tfjs-node-gpu is not installed; npm package ' +
         '@tensorflow/tfjs-node is not installed'},
@@ -392,12 +411,13 @@ describe('a command line', () => {
   it('becomes options, flag by flag', () => {
     expect(parse('m.json out --pattern 2:4 --include a* --include b --exclude c --per_layer d=e=1:4 ' +
         '--per_layer f=dense --quantize_float16 x/*,y --weight_shard_size_bytes 100 --backend cpu ' +
-        '--json r.json --overwrite --register one.mjs --register two.mjs --allow_outside_files --verbose --quiet'))
+        '--json r.json --overwrite --register one.mjs --register two.mjs --masks k.json --allow_outside_files ' +
+        '--verbose --quiet'))
       .to.deep.equal({quiet: true, verbose: true, options: {
         modelJson: 'm.json', outDir: 'out', pattern: '2:4', include: ['a*', 'b'], exclude: ['c'],
         perLayer: {'d=e': '1:4', 'f': 'dense'}, criterion: 'magnitude', quantizeFloat16: ['x/*', 'y'],
         weightShardSizeBytes: 100, backend: 'cpu', json: 'r.json', overwrite: true,
-        register: ['one.mjs', 'two.mjs'], allowOutsideFiles: true,
+        register: ['one.mjs', 'two.mjs'], masks: 'k.json', allowOutsideFiles: true,
       }});
   });
 

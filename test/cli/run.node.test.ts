@@ -187,6 +187,22 @@ describe('nm-prune converts', () => {
       expect(kept.some(value => value < 0)).to.equal(true);
     }));
 
+  it('what masks keep, where another pruner chose', () => inFolder(async folder => {
+    const inputJson = await save(nestedModel(), join(folder, 'in'));
+    const lastTwoOfFour = Uint8Array.from({length: 32 * 64}, (_, i) => Math.floor(i / 64) % 4 > 1 ? 1 : 0);
+    const masks = join(folder, 'masks.json');
+    writeFileSync(join(folder, 'wide.bin'), lastTwoOfFour);
+    writeFileSync(masks, JSON.stringify(
+      [{paths: ['wide.bin'], weights: [{name: 'encoder/wide', shape: [32, 64], dtype: 'bool'}]}]));
+    const {outJson} = await convert(folder, inputJson, {masks});
+    const [, dense] = storedWeights(inputJson).get('wide/kernel')!;
+    const [, kept] = storedWeights(outJson).get('wide/values')!;
+    const rows = Array.from({length: 32}, (_, row) => row).filter(row => row % 4 > 1);
+    expect(kept).to.deep.equal(new Uint8Array(Buffer.concat(rows.map(row => dense.slice(row * 256, (row + 1) * 256)))));
+    const onto = {masks, overwrite: true, json: masks};
+    expect(await messageOf(() => convert(folder, inputJson, onto))).to.match(/^--json .*: that is a file of a model/);
+  }));
+
   it('with progress that goes from 0 to 1', () => inFolder(async folder => {
     const inputJson = await save(denseModel(), join(folder, 'in'));
     const fractions: number[] = [];

@@ -1,0 +1,40 @@
+/**
+ * --masks: which weights to keep, from a file that another pruner wrote. It is a weights manifest, as tfjs and the
+ * Python package tensorflowjs write them: a list of {paths, weights}, the weight files beside it. Each weight is the
+ * mask of one layer's kernel, under the layer's name; non-zero keeps.
+ */
+import {basename, dirname, resolve} from 'node:path';
+import {io, type Tensor2D} from '@tensorflow/tfjs-core';
+import {folderSource} from './disk.js';
+import {reasonOf} from './errors.js';
+import {readManifest} from './model_files.js';
+
+/**
+ * Reads the masks of a manifest.
+ * @param file if undefined, there are no masks.
+ * @returns layer name → mask, to be disposed by the caller; and the paths of the files that were read.
+ * @throws Error that names the file and says what is wrong with it.
+ */
+export async function readMasks(
+    file: string | undefined,
+    allowOutsideFiles = false): Promise<{masks: Record<string, Tensor2D>; files: string[]}> {
+  if (file === undefined) {
+    return {masks: {}, files: []};
+  }
+  try {
+    const source = folderSource(file, allowOutsideFiles);
+    const text = await source.read(basename(file));
+    const manifest = JSON.parse(new TextDecoder().decode(text)) as io.WeightsManifestConfig;
+    if (!Array.isArray(manifest)) {
+      throw new Error('it is not a weights manifest, a list of {paths, weights}');
+    }
+    const weights = await readManifest(source, 'it', manifest);
+    const masks = weights.map(({entry, bytes}) => io.decodeWeights(new Uint8Array(bytes).buffer, [entry]));
+    return {
+      masks: Object.assign({}, ...masks) as Record<string, Tensor2D>,
+      files: [file, ...manifest.flatMap(({paths}) => paths.map(path => resolve(dirname(file), path)))],
+    };
+  } catch (error) {
+    throw new Error(`--masks ${file}: ${reasonOf(error)}`, {cause: error});
+  }
+}
