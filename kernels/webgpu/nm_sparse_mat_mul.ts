@@ -1,6 +1,6 @@
 /**
- * The kernels registered on the WebGPU backend: inputs in, programs chosen and run, temporaries released. The programs
- * themselves are one a file beside this one. Only types come from tfjs-backend-webgpu, so importing this package does
+ * The kernels registered on the WebGPU backend: which programs one call runs, and on what. Each program has a file of
+ * its own beside this one. Only types come from tfjs-backend-webgpu, so importing this package does
  * not require that backend to be installed.
  *
  * A float32 tensor may lie in a buffer of int32: tfjs's cast from int32 or bool to float32 changes the tensor's dtype
@@ -19,7 +19,8 @@ import {NMGatherKeptProgram} from './gather_kept_webgpu.js';
 import {NMGemmProgram} from './nm_gemm_webgpu.js';
 import {NMGemvProgram} from './nm_gemv_webgpu.js';
 import {NMReduceProgram} from './reduce_webgpu.js';
-import {largestBinding, transposedX, wordsPerGroup, type MatMulProblem, type Plan} from './select.js';
+import {runPasses, type Pass} from './run_passes.js';
+import {transposedX, wordsPerGroup, type MatMulProblem, type Plan} from './select.js';
 import {NMTransposeProgram} from './transpose_webgpu.js';
 
 type Args = Parameters<KernelFunc>[0];
@@ -45,73 +46,64 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args, choose: Choo
   };
   const epilogueTensors = [bias, preluActivationWeights].filter(tensor => tensor !== undefined);
   const epilogueData = epilogueUniformData(epilogue, leakyreluAlpha);
-  const problem = {rows, shape, pattern, dtype, epilogue};
-  const plan = choose(problem, backend);
-  const [bytes, most] = [largestBinding(plan, problem), backend.device.limits.maxStorageBufferBindingSize];
-  if (bytes > most) {
-    // The bind group would fail silently, and the result be whatever lay in the buffer.
-    throw new Error(`nmSparseMatMul: x [${rows},${depth}] times W [${depth},${cols}] needs a buffer of ` +
-        `${bytes} bytes; this device binds ${most} at most. Multiply fewer rows at a time.`);
-  }
+  const plan = choose({rows, shape, pattern, dtype, epilogue}, backend);
   const expand = plan.kind === 'gemm' && plan.expand;
   const size = {
     rows, cols, depth, keptRows: expand ? depth : keptRowCount(depth, pattern),
     wordsPerGroup: wordsPerGroup({shape, pattern}),
   };
   const {kMajor, stride} = transposedX(plan, rows);
-  const temporary: TensorInfo[] = [];
-  const keep = (tensor: TensorInfo) => {
-    temporary.push(tensor);
-    return tensor;
-  };
-  const left = kMajor ? keep(transpose(backend, x, stride)) : x;
-  const right = expand ? keep(decompress(backend, values, indices, {pattern, shape, dtype})) : values;
+  const left = kMajor ? transpose(x, stride, maxDispatch) : x;
+  const right = expand ? decompress(values, indices, {pattern, shape, dtype}, maxDispatch) : values;
   const program = plan.kind === 'gemv' ? new NMGemvProgram(plan.config, size, plan.splits, maxDispatch) :
       new NMGemmProgram(plan.config, size, plan.splits, maxDispatch);
-  const own = plan.splits > 1 ? {tensors: [], data: []} : {tensors: epilogueTensors, data: epilogueData};
-  const y = backend.runWebGPUProgram(
-    program, [left, right, ...(isDense(plan.config) ? [] : [indices]), ...own.tensors], 'float32',
-    [...program.uniformData(), ...own.data]);
-  temporary.forEach(({dataId}) => backend.disposeData(dataId));
-  if (plan.splits === 1) {
-    return y;
-  }
-  const reduced = backend.runWebGPUProgram(
-    new NMReduceProgram(rows, cols, epilogue), [y, ...epilogueTensors], 'float32',
-    [...NMReduceProgram.uniformData(cols, plan.splits), ...epilogueData]);
-  backend.disposeData(y.dataId);
-  return reduced;
+  const isPartial = plan.splits > 1;
+  const product: Pass = {
+    program,
+    inputs: [left, right, ...(isDense(plan.config) ? [] : [indices]), ...(isPartial ? [] : epilogueTensors)],
+    uniforms: [...program.uniformData(), ...(isPartial ? [] : epilogueData)],
+    output: isPartial ? 'partial sums of y' : 'y',
+  };
+  return runPasses('nmSparseMatMul', backend, !isPartial ? product : {
+    program: new NMReduceProgram(rows, cols, epilogue),
+    inputs: [product, ...epilogueTensors],
+    uniforms: [...NMReduceProgram.uniformData(cols, plan.splits), ...epilogueData],
+    output: 'y',
+  });
 }
 
 function nmDecompress({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   const {values, indices} = inputs as {values: TensorInfo; indices: TensorInfo};
-  return decompress(anyBackend as unknown as WebGPUBackend, values, indices, fromAttrs<MatrixAttrs>(attrs));
+  const backend = anyBackend as unknown as WebGPUBackend;
+  return runPasses('decompress', backend, decompress(
+    values, indices, fromAttrs<MatrixAttrs>(attrs), backend.device.limits.maxComputeWorkgroupsPerDimension));
 }
 
-function transpose(backend: WebGPUBackend, x: TensorInfo, stride: number): TensorInfo {
+function transpose(x: TensorInfo, stride: number, maxDispatch: number): Pass {
   const [rows, depth] = x.shape;
-  const program = new NMTransposeProgram(rows, depth, stride, backend.device.limits.maxComputeWorkgroupsPerDimension);
-  return backend.runWebGPUProgram(program, [x], 'float32', program.uniformData());
+  const program = new NMTransposeProgram(rows, depth, stride, maxDispatch);
+  return {program, inputs: [x], uniforms: program.uniformData(), output: 'x transposed'};
 }
 
 function decompress(
-    backend: WebGPUBackend, values: TensorInfo, indices: TensorInfo, {pattern, shape, dtype}: MatrixAttrs): TensorInfo {
+    values: TensorInfo, indices: TensorInfo, {pattern, shape, dtype}: MatrixAttrs, maxDispatch: number): Pass {
   const [depth, cols] = shape;
   const size = {depth, cols, keptRows: keptRowCount(depth, pattern), wordsPerGroup: wordsPerGroup({shape, pattern})};
-  const program = new NMDecompressProgram({pattern, dtype, alignedCols: cols % 4 === 0}, size,
-    backend.device.limits.maxComputeWorkgroupsPerDimension);
-  return backend.runWebGPUProgram(program, [values, indices], 'float32', program.uniformData());
+  const program = new NMDecompressProgram({pattern, dtype, alignedCols: cols % 4 === 0}, size, maxDispatch);
+  return {program, inputs: [values, indices], uniforms: program.uniformData(), output: 'the dense W'};
 }
 
 function nmGatherKept({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   const {dense, indices} = inputs as {dense: TensorInfo; indices: TensorInfo};
   const {pattern, shape, dtype} = fromAttrs<MatrixAttrs>(attrs);
-  const backend = anyBackend as unknown as WebGPUBackend;
   const [depth, cols] = shape;
   const config = {pattern, dtype, alignedCols: cols % 4 === 0};
-  const program = new NMGatherKeptProgram(config, keptRowCount(depth, pattern), cols);
-  return backend.runWebGPUProgram(program, [dense, indices], 'float32',
-    NMGatherKeptProgram.uniformData(cols, depth, wordsPerGroup({shape, pattern})));
+  return runPasses('nmGatherKept', anyBackend as unknown as WebGPUBackend, {
+    program: new NMGatherKeptProgram(config, keptRowCount(depth, pattern), cols),
+    inputs: [dense, indices],
+    uniforms: NMGatherKeptProgram.uniformData(cols, depth, wordsPerGroup({shape, pattern})),
+    output: 'the kept entries',
+  });
 }
 
 export function webgpuKernels(choose: ChoosePlan): KernelConfig[] {

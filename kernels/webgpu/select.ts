@@ -20,13 +20,13 @@ import {
   blockCount, gemmGeometry, paddedRows, stepsPerSlice, type GemmConfig, type GemmStrategy,
 } from './gemm_config.js';
 import {gemvGeometry, keptPerSplit, type GemvConfig} from './nm_gemv_webgpu.js';
+import {largestTensor, type BufferLimits} from './run_passes.js';
 
 /** What of GPUSupportedLimits bounds the choice. */
-export interface ProgramLimits {
+export interface ProgramLimits extends BufferLimits {
   maxComputeWorkgroupStorageSize: number;
   maxComputeInvocationsPerWorkgroup: number;
   maxComputeWorkgroupSizeX: number;
-  maxStorageBufferBindingSize: number;
 }
 
 /** What is multiplied. */
@@ -67,6 +67,8 @@ const MAX_LOADS = 11;
 const GEMV_SPLITS = [1, 2, 4, 8, 16];
 /** Rows up to which workgroups of 4 vec4 columns are offered: they have the most slices, and each reads its own x. */
 const MAX_ROWS_OF_SHORT_RUNS = 8;
+/** Rows up to which the GEMV reads x in place (gemvGeometry). */
+const MAX_ROWS_IN_PLACE = 2;
 /** Rows up to which workgroups of more threads than 256 have registers for their sums. */
 const MAX_ROWS_OF_MANY_THREADS = 2;
 /** Steps or turns below which a split spends its time starting and ending. */
@@ -119,15 +121,14 @@ function steps(strategy: GemmStrategy, [, , threadRows, threadCols]: Tile, {n, m
  * that measured better on large products.
  */
 export function candidatePlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
-  const isBindable = (plan: Plan) => largestBinding(plan, problem) <= limits.maxStorageBufferBindingSize;
+  const isBindable = (plan: Plan) => largestBinding(plan, problem) <= largestTensor(limits);
   const gemms = gemmPlans(problem, limits).filter(isBindable);
   if (gemms.length > 0 && problem.rows > MAX_GEMV_ROWS) {
     return gemms;
   }
-  const gemvs = gemvPlans(problem, limits);
-  const plans = [...gemms, ...gemvs.filter(isBindable)];
-  // Where nothing can be bound, the kernel says what is too large.
-  return plans.length > 0 ? plans : gemvs.slice(0, 1);
+  const plans = [...gemms, ...gemvPlans(problem, limits, gemvRows(problem)).filter(isBindable)];
+  // The last resort is slow but needs no buffer beside the product's own tensors: x is read as it lies.
+  return plans.length > 0 ? plans : gemvPlans(problem, limits, MAX_ROWS_IN_PLACE).filter(({splits}) => splits === 1);
 }
 
 /** Bytes of the largest buffer that a plan binds beside the inputs. */
@@ -153,10 +154,14 @@ function compressed({shape: [, n], pattern, dtype}: MatMulProblem): CompressedCo
 const GEMV_SHAPES: [GemvConfig['vecCols'], GemvConfig['threads']][] =
     [[16, 256], [8, 256], [32, 256], [4, 256], [8, 1024], [16, 1024], [8, 512], [4, 512]];
 
-function gemvPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
+/** Rows of y that a workgroup of the GEMV computes: all of them, if it can. */
+function gemvRows({rows}: MatMulProblem): GemvConfig['rows'] {
+  return ([1, 2, 4, 8, 16] as const).find(size => size >= rows) ?? 16;
+}
+
+function gemvPlans(problem: MatMulProblem, limits: ProgramLimits, rowsAtOnce: GemvConfig['rows']): Plan[] {
   const {rows, shape: [k, n], pattern, epilogue} = problem;
   const keptRows = keptRowCount(k, pattern);
-  const rowsAtOnce = ([1, 2, 4, 8, 16] as const).find(size => size >= rows) ?? 16;
   const most = rowsAtOnce <= MAX_ROWS_OF_MANY_THREADS ? Math.max(256, mostThreads(limits)) : 256;
   const plans: Plan[] = [];
   for (const [vecCols, threads] of GEMV_SHAPES) {

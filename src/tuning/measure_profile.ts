@@ -4,6 +4,7 @@
  * are; so that number is taken to grow with the arithmetic.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import {largestTensor} from '../../kernels/webgpu/run_passes.js';
 import {adapterNames, plausible, profileOf, type DeviceProfile} from './device_profile.js';
 import {GpuClock, timeOneRun, type RecordPass} from './gpu_clock.js';
 
@@ -67,10 +68,10 @@ export async function measureProfile(backend: WebGPUBackend): Promise<DeviceProf
   const {device} = backend;
   const known = profileOf(adapterNames(backend));
   const clock = new GpuClock(device);
-  const {maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupsPerDimension} = device.limits;
+  const {maxComputeWorkgroupsPerDimension} = device.limits;
   const bytesPerGroup = 16 * THREADS;
   const copyGroups = Math.min(maxComputeWorkgroupsPerDimension,
-    Math.floor(Math.min(COPY_BYTES, maxBufferSize, maxStorageBufferBindingSize) / bytesPerGroup));
+    Math.floor(Math.min(COPY_BYTES, largestTensor(device.limits)) / bytesPerGroup));
   const bytes = copyGroups * bytesPerGroup;
   const buffers = [0, 1].map(() => device.createBuffer({size: bytes, usage: GPUBufferUsage.STORAGE}));
   /** ms of one dispatch. */

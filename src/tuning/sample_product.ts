@@ -7,6 +7,7 @@ import {env, type NamedTensorInfoMap, type TensorInfo} from '@tensorflow/tfjs-co
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {NM_SPARSE_MAT_MUL, toAttrs} from '../../kernels/contract.js';
 import {webgpuKernels} from '../../kernels/webgpu/nm_sparse_mat_mul.js';
+import {largestTensor} from '../../kernels/webgpu/run_passes.js';
 import type {MatMulProblem, Plan} from '../../kernels/webgpu/select.js';
 import {partShapes} from '../format/nm_sparse_matrix.js';
 import {packHalves, packIndices} from '../format/pack.js';
@@ -40,8 +41,7 @@ export class SampleProduct {
     const {rows, shape: [k, n], pattern, dtype, epilogue: {hasBias, prelu}} = problem;
     const shapes = partShapes([k, n], pattern, dtype);
     const words = shapes.values[0] * shapes.values[1];
-    const {maxBufferSize, maxStorageBufferBindingSize} = of.device.limits;
-    const most = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    const most = largestTensor(of.device.limits);
     const largest = 4 * Math.max(rows * k, words, rows * n);
     if (largest > most) {
       throw new Error(`one of its tensors takes ${largest} bytes; this device has room for ${most} in one`);

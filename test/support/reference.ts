@@ -208,7 +208,7 @@ export async function poisonBuffers(...shapes: number[][]): Promise<void> {
 /** The limits every WebGPU device has at least. */
 export const DEFAULT_LIMITS: ProgramLimits = {
   maxComputeWorkgroupStorageSize: 16384, maxComputeInvocationsPerWorkgroup: 256, maxComputeWorkgroupSizeX: 256,
-  maxStorageBufferBindingSize: 2 ** 27,
+  maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28,
 };
 
 /** What the active device allows; elsewhere the default limits, so that a case means the same everywhere. */
