@@ -106,10 +106,11 @@ function nmGatherKept({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   });
 }
 
-export function webgpuKernels(choose: ChoosePlan): KernelConfig[] {
+/** The kernels of a WebGPU backend that is registered under `backendName`. */
+export function webgpuKernels(choose: ChoosePlan, backendName = 'webgpu'): KernelConfig[] {
   return [
-    {kernelName: NM_SPARSE_MAT_MUL, backendName: 'webgpu', kernelFunc: args => nmSparseMatMul(args, choose)},
-    {kernelName: NM_DECOMPRESS, backendName: 'webgpu', kernelFunc: nmDecompress},
-    {kernelName: NM_GATHER_KEPT, backendName: 'webgpu', kernelFunc: nmGatherKept},
+    {kernelName: NM_SPARSE_MAT_MUL, backendName, kernelFunc: args => nmSparseMatMul(args, choose)},
+    {kernelName: NM_DECOMPRESS, backendName, kernelFunc: nmDecompress},
+    {kernelName: NM_GATHER_KEPT, backendName, kernelFunc: nmGatherKept},
   ];
 }

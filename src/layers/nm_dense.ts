@@ -9,11 +9,12 @@
  * storage has them frozen, as packed words: the form to save, download and predict with.
  */
 import {
-  engine, getBackend, serialization, tensor2d, tidy, zeros, type DataType, type Tensor, type Tensor1D, type Tensor2D,
+  engine, serialization, tensor2d, tidy, zeros, type DataType, type Tensor, type Tensor1D, type Tensor2D,
 } from '@tensorflow/tfjs-core';
 import type {layers, LayerVariable} from '@tensorflow/tfjs-layers';
 import '@tensorflow/tfjs-layers';
 import {ACTIVATIONS, type FusedActivation} from '../../kernels/contract.js';
+import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {NMSparseMatrix, partShapes, type StorageDtype} from '../format/nm_sparse_matrix.js';
 import {packIndices} from '../format/pack.js';
 import {
@@ -198,13 +199,14 @@ export function nmDense(args: NMDenseArgs): NMDense {
 }
 
 /**
- * A tensor's words, if they can be had at once. On webgpu a tensor that lies on the GPU cannot be read synchronously;
- * one that came from a file doesn't lie there yet, and any other came from a layer that was checked.
+ * A tensor's words, if they can be read without waiting. On WebGPU a tensor on the GPU cannot be read synchronously.
+ * A tensor from a file is not there yet; any other came from a layer that was checked.
  */
 function dataAtHand(tensor: Tensor): Int32Array | undefined {
-  const backend = engine().backend as {tensorMap?: {get(id: object): {values?: Int32Array} | undefined}};
-  if (getBackend() === 'webgpu') {
-    return backend.tensorMap?.get(tensor.dataId)?.values ?? undefined;
+  // Where the tensor lies decides, not which backend is active.
+  const backend = engine().state.tensorInfo.get(tensor.dataId)?.backend;
+  if (isWebGPUBackend(backend)) {
+    return backend.tensorMap.get(tensor.dataId).values as Int32Array | null ?? undefined;
   }
   // eslint-disable-next-line no-restricted-syntax -- synchronous reading is what the other backends can do
   return tensor.dataSync() as Int32Array;

@@ -1,14 +1,16 @@
 /**
- * Registers kernels and gradients with tfjs: the side effect of importing this package. webgpu and cpu have kernels of
- * their own; every other backend gets the composite ones, the known ones at once and any other when first used.
+ * Registers kernels and gradients with tfjs: the side effect of importing this package. WebGPU and cpu have kernels of
+ * their own; every other backend gets the composite ones. The known names are registered at once, others at first use.
+ *
+ * Importing asks nothing of the backend that tfjs has or is setting up, so it works at any time.
  */
 import {
   engine, getBackend, getKernel, registerGradient, registerKernel, type KernelConfig,
 } from '@tensorflow/tfjs-core';
-import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {compositeKernels} from '../../kernels/composite/nm_sparse_mat_mul.js';
 import {NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
 import {cpuKernels} from '../../kernels/cpu/nm_sparse_mat_mul.js';
+import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {webgpuKernels} from '../../kernels/webgpu/nm_sparse_mat_mul.js';
 import {choosePlan, chooserOf} from '../tuning/choose.js';
 import {gradients} from './gradient.js';
@@ -24,27 +26,33 @@ function registerOnce(kernels: KernelConfig[]): void {
   }
 }
 
-/** Sends for the plans that were tuned for a WebGPU device, so that they are there when the first model runs. */
+/** Starts loading the plans that were tuned for a WebGPU device, so that the first model can run by them. */
 function expectProducts(backend: unknown): void {
-  chooserOf(backend as WebGPUBackend);
+  if (isWebGPUBackend(backend)) {
+    chooserOf(backend);
+  }
+}
+
+/** The WebGPU kernels under a name; tfjs calls setupFunc whenever the backend of that name becomes the active one. */
+function kernelsOnWebGPU(backendName: string): KernelConfig[] {
+  return webgpuKernels(choosePlan, backendName).map(kernel =>
+    kernel.kernelName === NM_SPARSE_MAT_MUL ? {...kernel, setupFunc: expectProducts} : kernel);
 }
 
 export function registerAll(): void {
-  const onWebGPU = webgpuKernels(choosePlan).map(kernel =>
-    kernel.kernelName === NM_SPARSE_MAT_MUL ? {...kernel, setupFunc: expectProducts} : kernel);
-  registerOnce([...onWebGPU, ...cpuKernels, ...COMPOSITE_BACKENDS.flatMap(compositeKernels)]);
+  registerOnce([...kernelsOnWebGPU('webgpu'), ...cpuKernels, ...COMPOSITE_BACKENDS.flatMap(compositeKernels)]);
   gradients.forEach(registerGradient);
-  if (getBackend() === 'webgpu') { // set up before there was anything of ours to set up
-    expectProducts(engine().backend);
-  }
+  // The active backend was set up before there was a setupFunc of ours. One that is still pending is not listed yet.
+  expectProducts(engine().registry[getBackend()]);
 }
 
 /** Makes sure that the active backend has the kernels. */
 export function ensureKernels(): void {
   // Reading the backend first settles which one is active, or throws tfjs's own advice to await tf.ready().
-  void engine().backend;
+  const {backend} = engine();
   const backendName = getBackend();
   if (!getKernel(NM_SPARSE_MAT_MUL, backendName)) {
-    registerOnce(compositeKernels(backendName));
+    registerOnce(isWebGPUBackend(backend) ? kernelsOnWebGPU(backendName) : compositeKernels(backendName));
+    expectProducts(backend);
   }
 }

@@ -4,6 +4,7 @@
  */
 import {backend, getBackend, ready} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import type {MatMulProblem, Plan} from '../../kernels/webgpu/select.js';
 import {formatPattern} from '../format/pattern.js';
 import {chooserOf, observeProblems, type PlanChooser} from './choose.js';
@@ -33,18 +34,18 @@ let previous: Promise<unknown> = Promise.resolve();
  *     products themselves.
  * @returns for each product what was found, or why it was skipped. Bias and activation make no difference to a plan,
  *     so products that differ in these alone are tuned once.
- * @throws Error naming the argument that is wrong, or if the active backend is not 'webgpu', before any GPU work.
+ * @throws Error naming the argument that is wrong, or if the active backend is not a WebGPU one, before any GPU work.
  */
 export async function tune(
     target: PredictModel | readonly ProductShape[], options: TuneOptions = {}): Promise<TuneReport> {
   const checked = checkTuneArguments(target, options);
   const shapes = Array.isArray(target) ? (target as ProductShape[]).map(toProblem) : undefined;
   await ready();
-  if (getBackend() !== 'webgpu') {
+  const webgpu = backend();
+  if (!isWebGPUBackend(webgpu)) {
     throw new Error(`tune: the active backend is '${getBackend()}', where there is nothing to tune; import ` +
       "'@tensorflow/tfjs-backend-webgpu' and await tf.setBackend('webgpu') first.");
   }
-  const webgpu = backend() as WebGPUBackend;
   const problems = unique(shapes ?? productsOf(target as PredictModel, checked));
   const turn = previous.then(() => tuneProducts(webgpu, problems, checked));
   previous = turn.catch(() => undefined);

@@ -2,8 +2,8 @@
  * warmUp(): what makes a first predict slow, done before it. On WebGPU that is the compiling of programs, one after the
  * other as predict comes by them; here all of a model's are compiled at once, in parallel.
  */
-import {backend, getBackend, ready} from '@tensorflow/tfjs-core';
-import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import {backend, ready} from '@tensorflow/tfjs-core';
+import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {chooserOf} from './choose.js';
 import {compileInParallel} from './compile.js';
 import {checkInputs, checkModel, predictOnce, predictZeros, type ModelInputs, type PredictModel} from './model.js';
@@ -45,13 +45,13 @@ export async function warmUp(
   const start = performance.now();
   const run = () => inputs ? predictOnce(model, inputs, batchSize) : predictZeros('warmUp', model, batchSize ?? 1);
   let programs = 0;
-  if (getBackend() === 'webgpu') {
-    const webgpu = backend() as WebGPUBackend;
+  const active = backend();
+  if (isWebGPUBackend(active)) {
     if (cache !== false) {
-      await chooserOf(webgpu).load(cache);
+      await chooserOf(active).load(cache);
     }
     // Twice, since tfjs runs some operations on the CPU as long as their inputs lie there; the first time uploads them.
-    programs = await compileInParallel(webgpu, run) + await compileInParallel(webgpu, run);
+    programs = await compileInParallel(active, run) + await compileInParallel(active, run);
   } else {
     run();
   }

@@ -1,0 +1,96 @@
+/**
+ * A WebGPU backend under another name, with a device of its own: it runs the WebGPU kernels, is tuned and warmed up,
+ * and converts models, whether its kernels were copied before this package was imported or after.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import {expect} from 'chai';
+import {NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
+import {nmSparseMatMul, tune, warmUp} from '../../src/index.js';
+import {observeProblems} from '../../src/tuning/choose.js';
+import {backendName, watchDevice} from '../support/backend.js';
+import {disposeModel, predicted, relativeDifference} from '../support/models.js';
+import {mulberry32, seed} from '../support/random.js';
+import {drawMatrix, expectNear, randomValues, referenceSums, toSparseMatrix} from '../support/reference.js';
+import {prunedModel} from '../tuning/support.js';
+
+const OURS = [NM_SPARSE_MAT_MUL, NM_DECOMPRESS, NM_GATHER_KEPT];
+
+/** A name cannot have `_` in it: tfjs splits its keys there. */
+function registerRenamed(name: string, copied: 'before' | 'after'): void {
+  tf.registerBackend(name, async () => {
+    const adapter = (await navigator.gpu.requestAdapter())!;
+    const device = await adapter.requestDevice();
+    watchDevice(device);
+    return new WebGPUBackend(device, adapter.info);
+  });
+  tf.copyRegisteredKernels('webgpu', name);
+  if (copied === 'before') { // then the copies lack what this package registers
+    OURS.forEach(kernel => tf.unregisterKernel(kernel, name));
+  }
+}
+
+function forget(name: string): void {
+  const {device} = tf.findBackend(name) as WebGPUBackend;
+  tf.removeBackend(name);
+  tf.getKernelsForBackend(name).forEach(({kernelName}) => tf.unregisterKernel(kernelName, name));
+  device.destroy();
+}
+
+for (const copied of ['before', 'after'] as const) {
+  describe(`a WebGPU backend whose kernels were copied ${copied} the import`, function() {
+    this.timeout(60_000);
+    const name = `webgpu-copied-${copied}`;
+
+    before(() => registerRenamed(name, copied));
+    after(() => forget(name));
+
+    /** Runs on the renamed backend; the test itself ends on the usual one, as every test does. */
+    async function renamed(run: () => Promise<void>): Promise<void> {
+      await tf.setBackend(name);
+      const tensors = tf.memory().numTensors;
+      try {
+        await run();
+        expect(tf.memory().numTensors).to.equal(tensors);
+      } finally {
+        await tf.setBackend(backendName);
+      }
+    }
+
+    it('multiplies by the WebGPU kernels', () => renamed(async () => {
+      const random = mulberry32(seed);
+      const drawn = drawMatrix([40, 24], '2:4v4', 'float32', random);
+      const values = randomValues(5 * 40, random);
+      const x = tf.tensor2d(values, [5, 40]);
+      const matrix = toSparseMatrix(drawn);
+      let y!: tf.Tensor;
+      const problems = observeProblems(() => y = nmSparseMatMul(x, matrix));
+      expect(problems.map(({rows, shape}) => [rows, ...shape])).to.deep.equal([[5, 40, 24]]);
+      expectNear(await y.data(), referenceSums(values, drawn));
+      tf.dispose([x, y]);
+      matrix.dispose();
+    }));
+
+    it('converts a model and predicts', () => renamed(async () => {
+      const model = await prunedModel();
+      const x = tf.tensor2d(randomValues(3 * 64, mulberry32(seed)), [3, 64]);
+      const [y] = await predicted(model, x);
+      const byHand = tf.tidy(() => model.layers.reduce(
+        (sum: tf.Tensor, layer) => layer.apply(sum) as tf.Tensor, x as tf.Tensor));
+      expect(relativeDifference(y, await byHand.data())).to.be.below(1e-5);
+      tf.dispose([x, byHand]);
+      disposeModel(model);
+    }));
+
+    it('compiles in warmUp and measures in tune', () => renamed(async () => {
+      const model = await prunedModel();
+      const {programs} = await warmUp(model, undefined, {batchSize: copied === 'before' ? 17 : 18, cache: false});
+      expect(programs).to.be.above(0);
+      const {tuned, skipped} = await tune([{rows: 3, k: 24, n: 12, pattern: '2:4'}],
+        {cache: false, again: true, maxCandidates: 2});
+      expect(skipped).to.deep.equal([]);
+      expect(tuned).to.have.length(1);
+      disposeModel(model);
+    }));
+  });
+}
