@@ -4,14 +4,14 @@
  * everywhere, and the download stays small.
  *
  * Packed words never touch the device: 'webgl' keeps int32 in float textures, which round above 2^24. They are decoded
- * on the CPU, once for each tensor, and remembered for as long as its data lives.
+ * on the CPU, once for each tensor, pattern and shape, and remembered for as long as the tensor's data lives.
  */
 import {
   add, gather, getBackend, matMul, pad, reshape, slice, tensor1d, tensor2d, tidy, transpose, type KernelBackend, type
   KernelConfig, type KernelFunc, type Tensor, type Tensor2D, type Tensor3D, type TensorInfo,
 } from '@tensorflow/tfjs-core';
 import {keptRowIndices, unpackHalves} from '../../src/format/pack.js';
-import {groupCount, keptRowCount} from '../../src/format/pattern.js';
+import {formatPattern, groupCount, keptRowCount} from '../../src/format/pattern.js';
 import {
   fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatrixAttrs,
 } from '../contract.js';
@@ -19,22 +19,33 @@ import {applyActivation} from './activation.js';
 
 type Args = Parameters<KernelFunc>[0];
 
-/** What was decoded from the words of a tensor, by its data. */
-const decoded = new WeakMap<object, Float32Array | Int32Array>();
+type Decoded = Float32Array | Int32Array;
 
-function decode<T extends Float32Array | Int32Array>(
-    backend: unknown, {dataId}: TensorInfo, how: (words: Int32Array) => T): T {
-  let result = decoded.get(dataId) as T | undefined;
+/** What was decoded from the words of a tensor: by its data, and by all else that decides what the words mean. */
+const decoded = new WeakMap<object, Map<string, Decoded>>();
+
+function decode<T extends Decoded>(
+    backend: unknown, {dataId}: TensorInfo, meaning: string, how: (words: Int32Array) => T): T {
+  const known = decoded.get(dataId) ?? new Map<string, Decoded>();
+  decoded.set(dataId, known);
+  let result = known.get(meaning) as T | undefined;
   if (!result) {
     result = how((backend as KernelBackend).readSync(dataId) as Int32Array);
-    decoded.set(dataId, result);
+    known.set(meaning, result);
   }
   return result;
 }
 
 /** Rows of W by group and kept row, [groups, w]. */
 function keptRowsOf(backend: unknown, indices: TensorInfo, {shape, pattern}: MatrixAttrs): Int32Array {
-  return decode(backend, indices, words => keptRowIndices(words, shape, pattern));
+  return decode(backend, indices, `offsets ${formatPattern(pattern)} [${shape}]`, words =>
+    keptRowIndices(words, shape, pattern));
+}
+
+/** Kept values [w, n] of a matrix stored as float16. */
+function halvesOf(backend: unknown, values: TensorInfo, {shape: [k, n], pattern}: MatrixAttrs): Float32Array {
+  const keptRows = keptRowCount(k, pattern);
+  return decode(backend, values, `halves [${keptRows},${n}]`, words => unpackHalves(words, keptRows, n));
 }
 
 /** Columns, padded to whole groups, apart by group: [rows, n] → [groups, rows, vectorLength]. */
@@ -71,7 +82,7 @@ function decompress(backend: unknown, values: TensorInfo, indices: TensorInfo, m
   const keptRows = keptRowCount(k, pattern);
   const groups = groupCount(n, pattern);
   const kept = dtype === 'float16' ?
-    tensor2d(decode(backend, values, words => unpackHalves(words, keptRows, n)), [keptRows, n]) :
+    tensor2d(halvesOf(backend, values, matrix), [keptRows, n]) :
     values as Tensor2D;
   // For each row of W the kept row that holds it, or the row of zeros added at the end.
   const rowIds = keptRowsOf(backend, indices, matrix);

@@ -6,7 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import {MathBackendCPU} from '@tensorflow/tfjs-backend-cpu';
 import {expect} from 'chai';
 import {NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
-import {decompress, nmSparseMatMul} from '../../src/index.js';
+import {decompress, NMSparseMatrix, nmSparseMatMul} from '../../src/index.js';
 import {backendName} from '../support/backend.js';
 import {mulberry32, seed} from '../support/random.js';
 import {drawMatrix, expectNear, randomValues, referenceSums, toSparseMatrix} from '../support/reference.js';
@@ -51,5 +51,39 @@ describe('a backend unknown to the package', () => {
       expectNear(dx, referenceSums(slopes, {shape: [13, 21], dense: transposed}));
     }
     OURS.slice(0, 2).forEach(kernel => expect(tf.getKernel(kernel, NAME), kernel).to.exist);
+  });
+
+  it('decodes a tensor again for another pattern, shape or size of a row', async () => {
+    const random = mulberry32(seed + 1);
+    const [narrow, wide] = [[16, 6], [32, 6]] as Array<[number, number]>;
+    const drawn = drawMatrix(narrow, '4:8', 'float16', random);
+    await tf.setBackend(NAME);
+    // 8 kept rows of 4 bits in both; the words of a row hold 6 values or 5.
+    const first = toSparseMatrix(drawn);
+    const {values, indices} = first;
+    const others = [
+      new NMSparseMatrix({values, indices, pattern: '4:16', shape: wide, dtype: 'float16'}),
+      new NMSparseMatrix({
+        values, indices: tf.slice(indices, [0, 0], [5, 1]), pattern: '4:8', shape: [16, 5], dtype: 'float16',
+      }),
+    ];
+    const results = tf.tidy(() => [first, ...others].map(matrix => decompress(matrix)));
+    const [asDrawn, asWide, cut] = await Promise.all(results.map(result => result.data()));
+    tf.dispose(results);
+    [first, others[1]].forEach(matrix => matrix.dispose());
+    await tf.setBackend(backendName);
+
+    expect([...asDrawn]).to.deep.equal([...drawn.dense]);
+    const expected = new Float32Array(32 * 6);
+    drawn.dense.forEach((weight, i) => {
+      const [row, col] = [Math.floor(i / 6), i % 6];
+      const keptBefore = drawn.dense.filter((each, at) => at < i && at % 6 === col && each !== 0).length;
+      if (weight !== 0) {
+        const window = Math.floor(keptBefore / 4);
+        expected[(window * 16 + row % 8) * 6 + col] = weight;
+      }
+    });
+    expect([...asWide]).to.deep.equal([...expected]);
+    expect([...cut]).to.deep.equal([...drawn.dense.filter((_, i) => i % 6 < 5)]);
   });
 });
