@@ -1,9 +1,14 @@
 /**
  * The fused activations from public tfjs ops. Serves the composite kernel, and the op where a gradient is recorded:
- * each step is then on the tape with tfjs's own gradient.
+ * each step is then on the tape.
+ *
+ * Gradients of gradients are right, which they are not in tfjs 4.22: the gradients of its tanh, sigmoid and exp use the
+ * saved output, through which no second gradient flows, and those of elu, relu6, leakyRelu and prelu use ops that have
+ * no gradient. So each of them gets a slope here that is computed from its input.
  */
 import {
-  add, elu, erf, leakyRelu, mul, prelu, relu, relu6, sigmoid, tanh, tidy, type Tensor,
+  add, customGrad, elu, erf, exp, leakyRelu, mul, neg, relu, relu6, sigmoid, square, step, sub, tanh, tidy,
+  type Tensor,
 } from '@tensorflow/tfjs-core';
 import type {FusedActivation} from '../contract.js';
 
@@ -15,22 +20,46 @@ export interface ActivationOptions {
   preluActivationWeights?: Tensor;
 }
 
+type Elementwise = (z: Tensor) => Tensor;
+
+/** f with the derivative `slope`, which may be such a function itself. */
+function withSlope(f: Elementwise, slope: Elementwise): Elementwise {
+  return z => customGrad((input, save) => {
+    (save as (saved: Tensor[]) => void)([input as Tensor]);
+    return {value: f(input as Tensor), gradFunc: (dy, [saved]) => mul(dy, slope(saved))};
+  })(z);
+}
+
+const smoothExp = withSlope(exp, z => smoothExp(z));
+const smoothTanh = withSlope(tanh, z => sub(1, square(smoothTanh(z))));
+const smoothErf = withSlope(erf, z => mul(smoothExp(neg(square(z))), 2 / Math.sqrt(Math.PI)));
+const smoothElu = withSlope(elu, z => smoothExp(neg(relu(neg(z)))));
+const smoothSigmoid = withSlope(sigmoid, z => {
+  const y = smoothSigmoid(z);
+  return mul(y, sub(1, y));
+});
+const steppedRelu6 = withSlope(relu6, z => mul(step(z), sub(1, step(sub(z, 6)))));
+
 /** activation(z), of z's shape. */
 export function applyActivation(
     z: Tensor, {activation, leakyreluAlpha, preluActivationWeights}: ActivationOptions): Tensor {
   switch (activation) {
     case 'linear': return z;
     case 'relu': return relu(z);
-    case 'relu6': return relu6(z);
-    case 'elu': return elu(z);
-    case 'sigmoid': return sigmoid(z);
-    case 'tanh': return tanh(z);
-    case 'gelu': return tidy(() => mul(mul(z, 0.5), add(erf(mul(z, Math.SQRT1_2)), 1)));
+    case 'relu6': return steppedRelu6(z);
+    case 'elu': return smoothElu(z);
+    case 'sigmoid': return smoothSigmoid(z);
+    case 'tanh': return smoothTanh(z);
+    case 'gelu': return tidy(() => mul(mul(z, 0.5), add(smoothErf(mul(z, Math.SQRT1_2)), 1)));
     case 'gelu_new': return tidy(() => {
       const cubed = mul(z, mul(z, z));
-      return mul(mul(z, 0.5), add(tanh(mul(add(z, mul(cubed, 0.044715)), Math.sqrt(2 / Math.PI))), 1));
+      return mul(mul(z, 0.5), add(smoothTanh(mul(add(z, mul(cubed, 0.044715)), Math.sqrt(2 / Math.PI))), 1));
     });
-    case 'leakyrelu': return leakyRelu(z, leakyreluAlpha);
-    case 'prelu': return prelu(z, preluActivationWeights as Tensor);
+    case 'leakyrelu': return withSlope(
+      input => leakyRelu(input, leakyreluAlpha), input => add(mul(step(input), 1 - leakyreluAlpha), leakyreluAlpha))(z);
+    case 'prelu': return tidy(() => {
+      const positive = step(z);
+      return mul(z, add(positive, mul(sub(1, positive), preluActivationWeights as Tensor)));
+    });
   }
 }

@@ -4,7 +4,8 @@
  *     y = x·W + b       dx = dy·Wᵀ     dvalues = the kept entries of xᵀ·dy     db = dy summed over rows
  *
  * so zeros stay zeros: what is not kept has no value to update. Each input's gradient is computed only if asked for.
- * nmDecompress and nmGatherKept are each other's transpose, so gradients of gradients work too.
+ * nmDecompress and nmGatherKept are each other's transpose, so gradients of gradients work too; activations have right
+ * ones in kernels/composite/activation.ts.
  */
 import {
   engine, matMul, reshape, sum, tidy, type GradConfig, type NamedTensorMap, type Tensor, type Tensor2D,

@@ -3,7 +3,7 @@
  * bring the arguments to the one form kernels know: x of rank 2, bias a vector, an activation the kernel applies.
  */
 import {
-  cast, customGrad, engine, prelu, reshape, tidy, zeros, zerosLike,
+  cast, customGrad, engine, reshape, tidy, zeros, zerosLike,
   type NamedTensorMap, type Tensor, type Tensor1D, type Tensor2D,
 } from '@tensorflow/tfjs-core';
 import {applyActivation} from '../../kernels/composite/activation.js';
@@ -71,8 +71,7 @@ export function nmSparseMatMul(x: Tensor, matrix: MatrixLike, options: NMSparseM
     if (fused) {
       return y;
     }
-    return activation === 'prelu' ? prelu(y, preluActivationWeights as Tensor) :
-        applyActivation(y, {activation, leakyreluAlpha});
+    return applyActivation(y, {activation, leakyreluAlpha, preluActivationWeights});
   });
 }
 

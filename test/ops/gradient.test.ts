@@ -141,6 +141,46 @@ async function check(activation: FusedActivation, leading = [ROWS], slopeShape =
   });
 }
 
+/**
+ * Compares the gradients of a gradient: g = dL/dx or dL/dvalues for L = sum(dy·f(z)), and the gradient of sum(g·v) in
+ * x or in values again. The dz of g along v is dy·f''(z)·(v·W or x·V).
+ */
+async function checkSecond(activation: FusedActivation): Promise<void> {
+  const {sums} = referenceSums(X, drawn);
+  const dy = drawOuter(sums);
+  const slope = activation === 'leakyrelu' ? 0.2 : SLOPES[0];
+  const step = 1e-4;
+  const f = (z: number) => referenceActivation(activation, z, slope);
+  const second = sums.map((z, i) => dy[i] * (f(z + step) - 2 * f(z) + f(z - step)) / step ** 2);
+  await withMatrix(async matrix => {
+    const v = randomValues(ROWS * K, random);
+    const direction = drawMatrix([K, N], '2:4v4', 'float32', random);
+    const V = {...direction, indices: drawn.indices}; // only its values matter: they go where matrix has its own
+    const gradients = tf.tidy(() => {
+      const outer = tf.tensor2d(dy, [ROWS, N]);
+      const product = (x: tf.Tensor, values: tf.Tensor) =>
+        nmSparseMatMul(x, {...matrix, values: values as tf.Tensor2D}, {
+          activation, ...(activation === 'prelu' ? {preluActivationWeights: tf.scalar(slope)} : {}),
+        });
+      const x = tf.tensor2d(X, [ROWS, K]);
+      const inX = tf.grad(a => tf.sum(tf.mul(
+        tf.grad(b => product(b, matrix.values))(a, outer), tf.tensor2d(v, [ROWS, K]))))(x);
+      const inValues = tf.grad(a => tf.sum(tf.mul(
+        tf.grad(b => product(x, b))(a, outer), tf.tensor(V.values, matrix.values.shape))))(matrix.values);
+      return [inX, inValues];
+    });
+    const [inX, inValues] = await dataOf(gradients);
+    const alongX = multiply(v, drawn.dense, [ROWS, K, N]).map((value, i) => value * second[i]);
+    expectGradient(inX, multiply(alongX, drawn.dense, [ROWS, N, K], {transposeB: true}), 'in x');
+    const dense = new Float64Array(K * N);
+    const places = keptEntries(Array.from(dense.keys()), drawn);
+    places.forEach((place, at) => dense[place] = V.values[at]);
+    const alongValues = multiply(X, dense, [ROWS, K, N]).map((value, i) => value * second[i]);
+    expectGradient(inValues,
+      keptEntries(multiply(X, alongValues, [K, ROWS, N], {transposeA: true}), drawn), 'in values');
+  });
+}
+
 describe('the gradient of nmSparseMatMul', () => {
   for (const activation of ACTIVATIONS) {
     it(`is right in x, values and bias with activation ${activation}`, () => check(activation));
@@ -185,36 +225,9 @@ describe('the gradient of nmSparseMatMul', () => {
     }, halves);
   });
 
-  it('has a gradient of its own, in x and in values', () => withMatrix(async matrix => {
-    // g = dL/dx or dL/dvalues for L = sum(dy·gelu(z)); of sum(g·v) the gradient, in x or in values again:
-    // dz of g along v is dy·gelu''(z)·(v·W or x·V). Not tanh or sigmoid: of those tfjs has no second gradient.
-    const {sums} = referenceSums(X, drawn);
-    const dy = randomValues(ROWS * N, random);
-    const second = sums.map((z, i) => dy[i] * (2 - z * z) * Math.exp(-z * z / 2) / Math.sqrt(2 * Math.PI));
-    const v = randomValues(ROWS * K, random);
-    const direction = drawMatrix([K, N], '2:4v4', 'float32', random);
-    const V = {...direction, indices: drawn.indices}; // only its values matter: they go where matrix has its own
-    const gradients = tf.tidy(() => {
-      const outer = tf.tensor2d(dy, [ROWS, N]);
-      const product = (x: tf.Tensor, values: tf.Tensor) =>
-        nmSparseMatMul(x, {...matrix, values: values as tf.Tensor2D}, {activation: 'gelu'});
-      const x = tf.tensor2d(X, [ROWS, K]);
-      const inX = tf.grad(a => tf.sum(tf.mul(
-        tf.grad(b => product(b, matrix.values))(a, outer), tf.tensor2d(v, [ROWS, K]))))(x);
-      const inValues = tf.grad(a => tf.sum(tf.mul(
-        tf.grad(b => product(x, b))(a, outer), tf.tensor(V.values, matrix.values.shape))))(matrix.values);
-      return [inX, inValues];
-    });
-    const [inX, inValues] = await dataOf(gradients);
-    const alongX = multiply(v, drawn.dense, [ROWS, K, N]).map((value, i) => value * second[i]);
-    expectGradient(inX, multiply(alongX, drawn.dense, [ROWS, N, K], {transposeB: true}), 'in x');
-    const dense = new Float64Array(K * N);
-    const places = keptEntries(Array.from(dense.keys()), drawn);
-    places.forEach((place, at) => dense[place] = V.values[at]);
-    const alongValues = multiply(X, dense, [ROWS, K, N]).map((value, i) => value * second[i]);
-    expectGradient(inValues,
-      keptEntries(multiply(X, alongValues, [K, ROWS, N], {transposeA: true}), drawn), 'in values');
-  }));
+  for (const activation of ACTIVATIONS.filter(name => name !== 'linear')) {
+    it(`has the right gradient itself, in x and values, with activation ${activation}`, () => checkSecond(activation));
+  }
 
   it('is refused by the kernel itself where an activation is fused', () => withMatrix(async matrix => {
     allowLeak('when a gradient throws, tfjs forgets the tensors it has kept for the tape');
