@@ -94,7 +94,7 @@ export default async function(config) {
     client: {
       backend,
       seed: process.env.SEED,
-      mocha: {timeout: 30_000, grep: process.env.GREP || undefined},
+      mocha: {timeout: 30_000, forbidOnly: true, grep: process.env.GREP || undefined},
     },
     browsers: ['Chromium'],
     customLaunchers: {Chromium: {base: 'Chrome', flags: CHROMIUM_FLAGS}},

@@ -1,7 +1,7 @@
 /**
  * `npm test`: checks the sources (typecheck, lint, build), then runs the same tests in four places: Node on the CPU,
- * Node on WebGPU, Chromium on WebGPU, Chromium on WebGL. The last line is `N passed, N failed`, with `, N skipped` if
- * there are any.
+ * Node on WebGPU, Chromium on WebGPU, Chromium on WebGL. The last line is `N tests passed in M runs, F failed`, with
+ * `, S skipped` if there are any (support/verdict.mjs).
  *
  *   npm test                                        everything
  *   npm test -- --only node-cpu,karma-webgl         some of the steps, by name; also typecheck, lint, build
@@ -12,10 +12,10 @@
  * A green result has to mean that the tests ran. A page that loads nothing reports "0 of 0" and succeeds; Dawn can
  * crash at exit after all went well, and before that too. So no exit code is believed alone: the tests are counted
  * beforehand, with mocha's dry run on the same bundles, and every one of them must turn up in its runner's report. A
- * test that does not, and a check that fails, count as failed.
+ * test that does not, and a check that fails, count as failed. A forgotten it.only or describe.only stops the run.
  */
 import {spawn} from 'node:child_process';
-import {existsSync, readFileSync, rmSync} from 'node:fs';
+import {rmSync} from 'node:fs';
 import {join, resolve} from 'node:path';
 import {createInterface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
@@ -23,16 +23,14 @@ import {parseArgs} from 'node:util';
 import {bundleTests, nodeBundle, testFiles} from './support/bundle.mjs';
 import {findOrInstallChrome, swiftShaderEnv} from './support/find_chrome.mjs';
 import {RUNNERS, runsIn} from './support/runners.mjs';
+import {judge, readReport, repeatedTitles, sumUp} from './support/verdict.mjs';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 
 const BUNDLES = `build/test-${process.pid}`;
 const REPORTS = `${BUNDLES}/reports`;
-const TEST_TIMEOUT_MS = 30_000; // a shader takes seconds to compile on a software GPU
 const RUNNER_TIMEOUT_MS = 20 * 60_000;
-const LISTED_FAILURES = 20; // when a page does not even load, every test of it is missing
-const MOCHA = ['--enable-source-maps', 'node_modules/mocha/bin/mocha.js', '--exit',
-  '--timeout', String(TEST_TIMEOUT_MS), '--reporter', 'test/support/mocha_reporter.mjs'];
+const MOCHA = ['--enable-source-maps', 'node_modules/mocha/bin/mocha.js', '--config', 'test/support/mocharc.jsonc'];
 
 const CHECKS = [
   {name: 'typecheck', command: ['node_modules/typescript/bin/tsc', '--noEmit']},
@@ -42,6 +40,7 @@ const CHECKS = [
 
 const grepArgs = grep => grep === undefined ? [] : ['--grep', grep];
 const bundleOf = file => nodeBundle(BUNDLES, file);
+const reportOf = name => join(REPORTS, `${name}.jsonl`);
 
 const running = new Set();
 
@@ -87,16 +86,6 @@ async function twoAtATime(tasks) {
   return results;
 }
 
-function readReport(name) {
-  const file = join(REPORTS, `${name}.jsonl`);
-  const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : [];
-  const entries = lines.map(line => JSON.parse(line));
-  return {
-    results: entries.filter(({end}) => !end).map(result => ({...result, title: result.titles.join(' › ')})),
-    complete: entries.some(({end}) => end),
-  };
-}
-
 /** Does Dawn find a GPU here? Asked in a process of its own, for Dawn does not let go of the one it is in. */
 async function hasGpu() {
   const probe = `
@@ -124,11 +113,15 @@ async function prepareMachine(runners) {
 /** The tests that the files declare, found without running them: declarations never depend on the backend. */
 async function declaredTests(files, {grep, seed}) {
   const args = [...MOCHA, '--dry-run', ...grepArgs(grep), ...nodeFiles('cpu', files)];
-  const env = {SEED: seed, REPORT_FILE: join(REPORTS, 'count.jsonl')};
+  const env = {SEED: seed, REPORT_FILE: reportOf('count')};
   const code = await runNode('count', args, {env, quiet: true});
-  const {results, complete} = readReport('count');
+  const {results, complete} = readReport(reportOf('count'));
   if (code !== 0 || !complete) {
-    throw new Error('the test files do not load');
+    throw new Error('The test files do not load: see the error above. To run single tests, use --grep, not .only.');
+  }
+  const repeated = repeatedTitles(results.map(({title}) => title));
+  if (repeated.length > 0) {
+    throw new Error(`Several tests have the title '${repeated[0]}'; give each its own.`);
   }
   const sources = new Map(files.map(file => [resolve(bundleOf(file)), file]));
   return results.map(({title, file}) => ({title, source: sources.get(file)}));
@@ -141,7 +134,7 @@ function nodeFiles(backend, files) {
 }
 
 async function runTests({name, place, backend}, files, {grep, seed, machine}) {
-  const env = {SEED: seed, REPORT_FILE: join(REPORTS, `${name}.jsonl`)};
+  const env = {SEED: seed, REPORT_FILE: reportOf(name)};
   if (place === 'browser') {
     const karma = ['node_modules/karma/bin/karma', 'start'];
     return runNode(name, karma, {
@@ -151,37 +144,6 @@ async function runTests({name, place, backend}, files, {grep, seed, machine}) {
   const dawnEnv = backend === 'webgpu' ? machine.dawnEnv : {};
   const args = [...MOCHA, ...grepArgs(grep), ...nodeFiles(backend, files)];
   return runNode(name, args, {env: {...env, TEST_BACKEND: backend, ...dawnEnv}});
-}
-
-/** What became of a runner's tests; `failures` is in words. */
-function judge({name}, exit, declared) {
-  const {results, complete} = readReport(name);
-  const are = wanted => results.filter(({state}) => state === wanted);
-  const failures = are('failed').map(({title, error}) => `${title}: ${error.trim().split('\n')[0]}`);
-  const passed = are('passed').length;
-  const skipped = are('skipped').map(({title}) => title);
-
-  const missing = declared.map(({title}) => title);
-  for (const {title} of results) {
-    const at = missing.indexOf(title);
-    if (at >= 0) {
-      missing.splice(at, 1);
-    }
-  }
-  failures.push(...missing.map(title => `${title}: declared, but it did not run`));
-  if (declared.length === 0) {
-    failures.push('there is no test to run');
-  }
-  if (!complete) {
-    failures.push(`the run broke off (${exit}) after: ${results.at(-1)?.title ?? 'nothing'}`);
-  } else if (exit !== 0 && failures.length === 0) {
-    if (name === 'node-webgpu') {
-      console.log(`${name} | all tests ran; Dawn then ended the process with ${exit}, as it sometimes does`);
-    } else {
-      failures.push(`all tests ran, but the process ended with ${exit}`);
-    }
-  }
-  return {name, passed, skipped, failures};
 }
 
 async function main() {
@@ -207,7 +169,7 @@ async function main() {
   const verdicts = await twoAtATime(checks.map(({name, command}) => async () => {
     const exit = await runNode(name, command);
     console.log(`${name} | ${exit === 0 ? 'ok' : `failed (${exit})`}`);
-    return {name, passed: 0, skipped: [], failures: exit === 0 ? [] : [`ended with ${exit}`]};
+    return {name, passed: [], skipped: [], failures: exit === 0 ? [] : [`ended with ${exit}`]};
   }));
 
   if (runners.length > 0) {
@@ -221,32 +183,16 @@ async function main() {
       .filter(({own}) => own.length > 0 || !filtered)
       .map(({runner, own}) => async () => {
         const ownFiles = files.filter(file => runsIn(runner, file));
-        return judge(runner, await runTests(runner, ownFiles, {grep: options.grep, seed, machine}), own);
+        const exit = await runTests(runner, ownFiles, {grep: options.grep, seed, machine});
+        const declaredTitles = own.map(({title}) => title);
+        return judge({name: runner.name, exit, declared: declaredTitles, ...readReport(reportOf(runner.name))});
       })));
   }
-  return sumUp(verdicts, seed);
-}
-
-/** Prints the end of the run; true if nothing failed. */
-function sumUp(verdicts, seed) {
-  console.log('');
-  for (const {name, skipped} of verdicts) {
-    skipped.forEach(title => console.log(`skipped on ${name}: ${title}`));
-  }
-  for (const {name, failures} of verdicts) {
-    failures.slice(0, LISTED_FAILURES).forEach(failure => console.log(`FAILED ${name}: ${failure}`));
-    if (failures.length > LISTED_FAILURES) {
-      console.log(`FAILED ${name}: … and ${failures.length - LISTED_FAILURES} more`);
-    }
-  }
-  const total = count => verdicts.reduce((sum, verdict) => sum + count(verdict), 0);
-  const passed = total(verdict => verdict.passed);
-  const failed = total(verdict => verdict.failures.length);
-  const skipped = total(verdict => verdict.skipped.length);
+  const {lines, failed} = sumUp(verdicts);
   if (failed > 0) {
-    console.log(`The random numbers of this run again: SEED=${seed} npm test`);
+    lines.splice(-1, 0, `The random numbers of this run again: SEED=${seed} npm test`);
   }
-  console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+  console.log(['', ...lines].join('\n'));
   return failed === 0;
 }
 
@@ -266,7 +212,7 @@ try {
   process.exitCode = await main() ? 0 : 1;
 } catch (error) {
   console.log(error.message);
-  console.log('0 passed, 1 failed');
+  console.log('0 tests passed in 0 runs, 1 failed');
   process.exitCode = 1;
 } finally {
   cleanUp();
