@@ -6,7 +6,7 @@
  *   npm test                                        everything
  *   npm test -- --only node-cpu,karma-webgl         some of the steps, by name; also typecheck, lint, build
  *   npm test -- --grep 'short window'               tests whose title matches
- *   npm test -- test/format/pack.test.ts            test files
+ *   npm test -- test/ops/gradient.test.ts           test files
  *   SEED=7 npm test                                 the random numbers of an earlier run
  *
  * A green result has to mean that the tests ran. A page that loads nothing reports "0 of 0" and succeeds; Dawn can

@@ -13,7 +13,7 @@ import {browserBundle, BUNDLES, RUNNERS, runsIn} from './runners.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Every test file, as 'test/format/pack.test.ts', in a fixed order. */
+/** Every test file, as 'test/ops/gradient.test.ts', in a fixed order. */
 export function testFiles() {
   return readdirSync(join(ROOT, 'test'), {recursive: true})
     .map(path => `test/${path.replaceAll('\\', '/')}`)

@@ -2,9 +2,9 @@
  * The four places a test runs in, and how a test file's name says which of them it is for: the words between its name
  * and `.test.ts`. No word: all four. One place to change it, for the bundler, the runner and the count all ask here.
  *
- *   pack.test.ts                everywhere
+ *   gradient.test.ts            everywhere
  *   select.webgpu.test.ts       where there is WebGPU: in Node (Dawn) and in Chromium; likewise .cpu and .webgl
- *   storage.node.test.ts        in Node, once: on cpu
+ *   pack.node.test.ts           in Node, once: on cpu; also for tests that touch no backend
  *   f16.webgpu.node.test.ts     in Node, on Dawn
  *   memory.browser.test.ts      in Chromium, on webgpu and on webgl
  */
