@@ -4,6 +4,8 @@
  *
  * All but cpu are optional packages, hence imports by name at run time: a bundler must not see them.
  */
+import {execFile} from 'node:child_process';
+import {promisify} from 'node:util';
 import {backend, env, findBackend, findBackendFactory, setBackend} from '@tensorflow/tfjs-core';
 import {reasonOf} from './errors.js';
 
@@ -21,6 +23,7 @@ export interface ReadyBackend {
 const TENSORFLOW_PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'];
 const WEBGPU_PACKAGE: string = '@tensorflow/tfjs-backend-webgpu';
 const DAWN_PACKAGE: string = 'webgpu';
+const ADAPTER_OPTIONS: GPURequestAdapterOptions = {powerPreference: 'high-performance'};
 
 /**
  * Sets a backend up and makes it tfjs's.
@@ -96,12 +99,13 @@ function quietCpu(backendName: string): void {
 }
 
 async function setUpWebGPU(byChoice: boolean): Promise<ReadyBackend> {
+  let provided: boolean;
   try {
-    await provideGpu();
+    provided = await provideGpu();
   } catch (error) {
     throw new Error(importFailure(DAWN_PACKAGE, error), {cause: error});
   }
-  const adapter = await navigator.gpu.requestAdapter({powerPreference: 'high-performance'});
+  const adapter = provided ? await navigator.gpu.requestAdapter(ADAPTER_OPTIONS) : null;
   if (adapter === null) {
     throw new Error('Dawn finds no GPU adapter');
   }
@@ -135,10 +139,17 @@ function watchDevice(device: GPUDevice): () => Promise<void> {
   };
 }
 
-/** Node has no WebGPU; the npm package `webgpu` (Dawn) does. */
-async function provideGpu(): Promise<void> {
+/**
+ * Node has no WebGPU; the npm package `webgpu` (Dawn) does.
+ * @returns false if Dawn finds no adapter.
+ * @throws Error if the package is not installed or does not load.
+ */
+async function provideGpu(): Promise<boolean> {
   if (globalThis.navigator?.gpu) {
-    return;
+    return true;
+  }
+  if (await hasNoAdapter()) {
+    return false;
   }
   const dawn = await import(DAWN_PACKAGE) as {create(flags: string[]): unknown; globals: object};
   Object.assign(globalThis, dawn.globals);
@@ -147,4 +158,20 @@ async function provideGpu(): Promise<void> {
   }
   // Dawn needs what create() returns to stay referenced for as long as the GPU is used: navigator.gpu does that.
   Object.defineProperty(navigator, 'gpu', {value: dawn.create([]), configurable: true});
+  return true;
+}
+
+/**
+ * Asks Dawn for an adapter in a process of its own. If there is none, Dawn warns on stderr from C++, where this process
+ * cannot stop it from reaching the user.
+ */
+async function hasNoAdapter(): Promise<boolean> {
+  const script = `
+    import {create} from ${JSON.stringify(import.meta.resolve(DAWN_PACKAGE))};
+    const gpu = create([]);
+    const adapter = await gpu.requestAdapter(${JSON.stringify(ADAPTER_OPTIONS)});
+    process.stdout.write(adapter ? 'adapter' : 'none', () => process.exit());`;
+  const {stdout} = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script])
+    .catch((failed: {stdout?: string}) => failed); // Dawn can crash at exit; a package that does not load is no answer
+  return stdout === 'none';
 }
