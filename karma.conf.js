@@ -14,28 +14,9 @@ import {SourceMap} from 'node:module';
 import {basename} from 'node:path';
 import karmaChromeLauncher from 'karma-chrome-launcher';
 import karmaMocha from 'karma-mocha';
-import {findChrome} from './test/support/find_chrome.mjs';
+import {CHROMIUM_FLAGS, findChrome} from './test/support/find_chrome.mjs';
 import {difference, Report} from './test/support/report.mjs';
 import {browserBundle, BUNDLES, RUNNERS} from './test/support/runners.mjs';
-
-const CHROMIUM_FLAGS = [
-  '--headless=new',
-  '--no-sandbox', // containers run as root, where Chromium's sandbox refuses to
-  '--disable-dev-shm-usage', // containers give /dev/shm 64 MB
-  '--enable-unsafe-webgpu',
-  '--use-webgpu-adapter=swiftshader',
-  // The second one is why shaders compile in reasonable time: see test/support/dawn.ts.
-  '--disable-dawn-features=timestamp_quantization,use_vulkan_zero_initialize_workgroup_memory_extension',
-  '--use-angle=swiftshader',
-  '--enable-unsafe-swiftshader', // WebGL in software
-  // A test page talks to karma and to nobody else; nor does the browser around it.
-  '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--no-first-run',
-  '--disable-quic',
-];
 
 /** Rewrites the places in a page's stack trace, which are in the bundle, to those in the sources. */
 function sourceMapper(bundle) {

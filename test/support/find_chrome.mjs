@@ -11,6 +11,26 @@ import {Browser, detectBrowserPlatform, getInstalledBrowsers, install, resolveBu
 /** Where a browser that no package manager installed is kept; git ignores it. */
 const CACHE = fileURLToPath(new URL('../../.cache', import.meta.url));
 
+/** For test pages: no window, WebGPU and WebGL in software, no network. */
+export const CHROMIUM_FLAGS = [
+  '--headless=new',
+  '--no-sandbox', // containers run as root, where Chromium's sandbox refuses to
+  '--disable-dev-shm-usage', // containers give /dev/shm 64 MB
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  // The second one is why shaders compile in reasonable time: see dawn.ts.
+  '--disable-dawn-features=timestamp_quantization,use_vulkan_zero_initialize_workgroup_memory_extension',
+  '--use-angle=swiftshader',
+  '--enable-unsafe-swiftshader', // WebGL in software
+  // A test page talks to karma and to nobody else; nor does the browser around it.
+  '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+  '--disable-quic',
+];
+
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 const MACOS_PATHS = [
   '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
