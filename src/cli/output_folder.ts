@@ -92,7 +92,7 @@ export class OutputFolder {
    */
   async write(files: ReadonlyMap<string, Uint8Array>, report?: string): Promise<void> {
     const staging: string[] = [];
-    const cleanUp = () => staging.forEach(folder => rmSync(folder, {recursive: true, force: true}));
+    const cleanUp = () => staging.forEach(removeStaging);
     const stop = (signal: NodeJS.Signals) => {
       cleanUp();
       process.kill(process.pid, signal);
@@ -290,6 +290,14 @@ function makeFolder(folder: string): string[] {
     throw error;
   }
   return [folder, ...made];
+}
+
+function removeStaging(folder: string): void {
+  try {
+    rmSync(folder, {recursive: true, force: true});
+  } catch {
+    // It is only in the way; what was to be done is done, or was undone.
+  }
 }
 
 function removeIfEmpty(folder: string): void {
