@@ -8,7 +8,7 @@ import {parsePattern} from '../index.js';
 import {BACKENDS, type BackendChoice} from './backend.js';
 import {reasonOf, UsageError} from './errors.js';
 import {printable} from './printable.js';
-import {DEFAULT_SHARD_BYTES, type RunOptions} from './run.js';
+import {DEFAULT_SHARD_BYTES, type RunOptions} from './prune_model_folder.js';
 
 export interface Arguments {
   options: RunOptions;

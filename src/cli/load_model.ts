@@ -5,7 +5,7 @@ import {io} from '@tensorflow/tfjs-core';
 import {loadLayersModel, type LayersModel} from '@tensorflow/tfjs-layers';
 import {assignWeight} from '../layers/assign_weight.js';
 import {reasonOf} from './errors.js';
-import {isModelWeight, toArtifacts, type StoredModel, type StoredWeight} from './model_files.js';
+import {isModelWeight, toArtifacts, type StoredModel, type StoredWeight} from './model_io/read_model.js';
 import {printable} from './printable.js';
 
 /**

@@ -1,5 +1,5 @@
 /**
- * nm-prune, the command: arguments in, exit code out. What it does is in run.ts.
+ * nm-prune, the command: arguments in, exit code out. What it does is in prune_model_folder.ts.
  */
 import {inspect} from 'node:util';
 import {parseArguments} from './arguments.js';
@@ -7,7 +7,7 @@ import {reasonOf, UsageError} from './errors.js';
 import {printable, printableLines} from './printable.js';
 import {progressBar} from './progress_bar.js';
 import {formatReport} from './report_table.js';
-import {run} from './run.js';
+import {run} from './prune_model_folder.js';
 
 async function main(): Promise<void> {
   let asked = '';

@@ -5,9 +5,9 @@
  */
 import {basename, dirname, resolve} from 'node:path';
 import {io, type Tensor2D} from '@tensorflow/tfjs-core';
-import {folderSource} from './disk.js';
+import {folderSource} from './model_io/file_source.js';
 import {reasonOf} from './errors.js';
-import {readManifest} from './model_files.js';
+import {readManifest} from './model_io/read_model.js';
 
 /**
  * Reads the masks of a manifest.

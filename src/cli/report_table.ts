@@ -4,7 +4,7 @@
  */
 import type {LayerReport} from '../index.js';
 import {printable} from './printable.js';
-import type {RunReport} from './run.js';
+import type {RunReport} from './prune_model_folder.js';
 
 interface Column {
   title: string;

@@ -7,7 +7,7 @@ import {tensor, type Tensor} from '@tensorflow/tfjs-core';
 import type {layers, LayersModel, SymbolicTensor} from '@tensorflow/tfjs-layers';
 import {reasonOf} from './errors.js';
 import {loadModel} from './load_model.js';
-import type {StoredModel} from './model_files.js';
+import type {StoredModel} from './model_io/read_model.js';
 
 /** What came of it. `verified` false means that it could not be tried; a model that differs is an Error. */
 export type Verification =

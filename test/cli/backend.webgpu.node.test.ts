@@ -4,7 +4,7 @@
 import {join} from 'node:path';
 import {layers, sequential} from '@tensorflow/tfjs-layers';
 import {expect} from 'chai';
-import {run} from '../../src/cli/run.js';
+import {run} from '../../src/cli/prune_model_folder.js';
 import {inFolder, save, storedWeights} from './support.js';
 
 describe('nm-prune --backend webgpu', () => {

@@ -8,7 +8,7 @@ import {join} from 'node:path';
 import {layers, sequential, type LayersModel} from '@tensorflow/tfjs-layers';
 import {expect} from 'chai';
 import esbuild from 'esbuild';
-import type {RunReport} from '../../src/cli/run.js';
+import type {RunReport} from '../../src/cli/prune_model_folder.js';
 import '../../src/index.js'; // registers the layer that is loaded
 import {inFolder, load, readJson, save, snapshot} from './support.js';
 

@@ -11,7 +11,7 @@ import {expect} from 'chai';
 import {parseArguments} from '../../src/cli/arguments.js';
 import {setUpBackend} from '../../src/cli/backend.js';
 import {UsageError} from '../../src/cli/errors.js';
-import {run, type RunOptions} from '../../src/cli/run.js';
+import {run, type RunOptions} from '../../src/cli/prune_model_folder.js';
 import {allowLeak} from '../support/backend.js';
 import {messageOf} from '../support/errors.js';
 import {inFolder, readJson, save, snapshot} from './support.js';

@@ -5,7 +5,7 @@ import {existsSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {layers, sequential, type LayersModel} from '@tensorflow/tfjs-layers';
 import {expect} from 'chai';
-import {run} from '../../src/cli/run.js';
+import {run} from '../../src/cli/prune_model_folder.js';
 import {allowLeak} from '../support/backend.js';
 import {mulberry32, seed} from '../support/random.js';
 import {inFolder, save} from './support.js';

@@ -9,7 +9,7 @@ import {
 import {join, relative} from 'node:path';
 import {layers, sequential, type LayersModel} from '@tensorflow/tfjs-layers';
 import {expect} from 'chai';
-import {run, type RunOptions} from '../../src/cli/run.js';
+import {run, type RunOptions} from '../../src/cli/prune_model_folder.js';
 import {allowLeak} from '../support/backend.js';
 import {messageOf} from '../support/errors.js';
 import {inFolder, load, readJson, save, snapshot, storedWeights} from './support.js';

@@ -8,7 +8,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import {input, layers, model as functional, sequential, type LayersModel} from '@tensorflow/tfjs-layers';
 import {expect} from 'chai';
-import {run, type RunOptions} from '../../src/cli/run.js';
+import {run, type RunOptions} from '../../src/cli/prune_model_folder.js';
 import {disposeModel} from '../../src/cli/verify.js';
 import {compress, decompress, NMDense} from '../../src/index.js';
 import {allowLeak} from '../support/backend.js';

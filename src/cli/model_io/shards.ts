@@ -4,8 +4,8 @@
  */
 import {io} from '@tensorflow/tfjs-core';
 import type {LayersModel} from '@tensorflow/tfjs-layers';
-import {CHECKSUMS, sha256} from '../format/checksums.js';
-import {splitWeights, type StoredWeight} from './model_files.js';
+import {CHECKSUMS, sha256} from '../../format/checksums.js';
+import {splitWeights, type StoredWeight} from './read_model.js';
 
 /** A model's topology, and every weight with its bytes, none quantized. */
 export async function takeApart(model: LayersModel): Promise<{modelTopology: object; weights: StoredWeight[]}> {

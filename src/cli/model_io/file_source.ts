@@ -1,13 +1,13 @@
 /**
- * Where model_files.ts gets a model's files from: a folder on the disk, in plain Node (tfjs reads files only through
+ * Where read_model.ts gets a model's files from: a folder on the disk, in plain Node (tfjs reads files only through
  * tfjs-node, which may not be installed), or the files about to be written, which are still in memory.
  */
 import {promises as fs, realpathSync} from 'node:fs';
 import {basename, dirname, isAbsolute, join, resolve, win32} from 'node:path';
-import {reasonOf} from './errors.js';
+import {reasonOf} from '../errors.js';
 import {isInside} from './file_identity.js';
-import type {FileSource} from './model_files.js';
-import {printable} from './printable.js';
+import type {FileSource} from './read_model.js';
+import {printable} from '../printable.js';
 
 /**
  * The files of a saved model: its model.json, and the files that lie in the same folder or below it.

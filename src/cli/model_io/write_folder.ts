@@ -10,13 +10,15 @@
  * - Of a model that is replaced, the weight files named by its manifest are deleted at the end. Every other file stays.
  */
 import {
-  accessSync, constants, existsSync, lstatSync, mkdirSync, mkdtempSync, promises as fs, readdirSync, readFileSync,
-  readlinkSync, realpathSync, rmdirSync, rmSync, statSync, unlinkSync,
+  accessSync, constants, existsSync, lstatSync, mkdtempSync, promises as fs, readdirSync, readlinkSync, realpathSync,
+  statSync,
 } from 'node:fs';
 import {basename, dirname, join, resolve, sep} from 'node:path';
-import {reasonOf} from './errors.js';
-import {identityOf, isInside} from './file_identity.js';
+import {reasonOf} from '../errors.js';
+import {identityOf} from './file_identity.js';
+import {makeFolder, nearestFolder, removeFile, removeIfEmpty, removeStaging} from './folders.js';
 import {placeFiles, type Placement} from './place_files.js';
+import {MODEL_JSON, savedModel} from './saved_model.js';
 
 export interface OutputPlaces {
   /** Folder for the model; created if it does not exist. */
@@ -33,7 +35,6 @@ type Content =
   {is: 'empty'; identity: string} |
   {is: 'model'; identity: string; modelJson: string; weightFiles: string[]};
 
-const MODEL_JSON = 'model.json';
 const STAGING_PREFIX = '.nm-prune-';
 /** No name that is written in outDir is longer. */
 const LONGEST_NAME = 'group1-shard100000of100000-100.bin';
@@ -234,84 +235,3 @@ export class OutputFolder {
 }
 
 class NotEmptyError extends Error {}
-
-/**
- * The saved model in a folder.
- * @throws Error if there is none.
- */
-function savedModel(folder: string): {modelJson: string; weightFiles: string[]} {
-  const path = join(folder, MODEL_JSON);
-  if (!existsSync(path)) {
-    throw new Error(`it holds files and no ${MODEL_JSON}, so there is no model for --overwrite to replace`);
-  }
-  const modelJson = statSync(path).isFile() ? readFileSync(path, 'utf8') : '';
-  const paths = manifestPaths(modelJson);
-  if (!paths) {
-    throw new Error(`its ${MODEL_JSON} is not a TensorFlow.js model, so --overwrite does not replace it`);
-  }
-  const inside = realpathSync(folder);
-  const weightFiles = paths.map(name => join(folder, name)).filter(file =>
-    lstatSync(file, {throwIfNoEntry: false})?.isFile() && isInside(realpathSync(file), inside));
-  return {modelJson, weightFiles};
-}
-
-/** The weight files that a model.json names; undefined if it is no tfjs model. */
-function manifestPaths(modelJson: string): string[] | undefined {
-  try {
-    const {modelTopology, format, weightsManifest} = JSON.parse(modelJson) as Record<string, unknown>;
-    const isModel = (typeof modelTopology === 'object' && modelTopology !== null) || typeof format === 'string';
-    const groups = weightsManifest as {paths: string[]}[];
-    const paths = groups.flatMap(group => group.paths);
-    return isModel && paths.every(path => typeof path === 'string') ? paths : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** The folder itself if it exists, else the nearest one above it. */
-function nearestFolder(folder: string): string {
-  return lstatSync(folder, {throwIfNoEntry: false}) ? folder : nearestFolder(dirname(folder));
-}
-
-/**
- * Creates a folder that must not exist, and those above it that are missing.
- * @returns what was created, from the innermost outwards.
- */
-function makeFolder(folder: string): string[] {
-  const outermost = mkdirSync(dirname(folder), {recursive: true});
-  const made: string[] = [];
-  for (let above = dirname(folder); outermost !== undefined && above.startsWith(outermost); above = dirname(above)) {
-    made.push(above);
-  }
-  try {
-    mkdirSync(folder);
-  } catch (error) {
-    made.forEach(removeIfEmpty);
-    throw error;
-  }
-  return [folder, ...made];
-}
-
-function removeStaging(folder: string): void {
-  try {
-    rmSync(folder, {recursive: true, force: true});
-  } catch {
-    // It is only in the way; what was to be done is done, or was undone.
-  }
-}
-
-function removeIfEmpty(folder: string): void {
-  try {
-    rmdirSync(folder);
-  } catch {
-    // Somebody else put something in: it stays.
-  }
-}
-
-function removeFile(file: string): void {
-  try {
-    unlinkSync(file);
-  } catch {
-    // The new model is in place; a weight file of the old one is only in the way.
-  }
-}

@@ -1,0 +1,53 @@
+/**
+ * Folders and files that are created and removed around the work of write_folder.ts.
+ */
+import {lstatSync, mkdirSync, rmdirSync, rmSync, unlinkSync} from 'node:fs';
+import {dirname} from 'node:path';
+
+/** The folder itself if it exists, else the nearest one above it. */
+export function nearestFolder(folder: string): string {
+  return lstatSync(folder, {throwIfNoEntry: false}) ? folder : nearestFolder(dirname(folder));
+}
+
+/**
+ * Creates a folder that must not exist, and those above it that are missing.
+ * @returns what was created, from the innermost outwards.
+ */
+export function makeFolder(folder: string): string[] {
+  const outermost = mkdirSync(dirname(folder), {recursive: true});
+  const made: string[] = [];
+  for (let above = dirname(folder); outermost !== undefined && above.startsWith(outermost); above = dirname(above)) {
+    made.push(above);
+  }
+  try {
+    mkdirSync(folder);
+  } catch (error) {
+    made.forEach(removeIfEmpty);
+    throw error;
+  }
+  return [folder, ...made];
+}
+
+export function removeStaging(folder: string): void {
+  try {
+    rmSync(folder, {recursive: true, force: true});
+  } catch {
+    // It is only in the way; what was to be done is done, or was undone.
+  }
+}
+
+export function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Somebody else put something in: it stays.
+  }
+}
+
+export function removeFile(file: string): void {
+  try {
+    unlinkSync(file);
+  } catch {
+    // The new model is in place; a weight file of the old one is only in the way.
+  }
+}
