@@ -12,6 +12,7 @@ export {compress, type CompressOptions} from './format/compress.js';
 export {checkPattern, detectPattern, type DetectOptions} from './format/detect.js';
 export {NMSparseMatrix, type NMSparseMatrixParts, type StorageDtype} from './format/nm_sparse_matrix.js';
 export {formatPattern, parsePattern, type NMPattern, type PatternLike} from './format/pattern.js';
+export {validateMatrix} from './format/validate.js';
 export {decompress, nmSparseMatMul, type NMSparseMatMulOptions} from './ops/nm_sparse_mat_mul.js';
 export type {FusedActivation} from '../kernels/contract.js';
 export {NMDense, type NMDenseArgs} from './layers/nm_dense.js';
@@ -23,6 +24,7 @@ export type {
 } from './tuning/tune_arguments.js';
 export type {PredictModel} from './tuning/model.js';
 export {warmUp, type WarmUpOptions, type WarmUpReport} from './tuning/warm_up.js';
+export {UnsupportedWeightsError} from './util/options.js';
 
 /** Layer factories, named and used as tf.layers' are. */
 export const layers = {nmDense};

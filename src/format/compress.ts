@@ -14,11 +14,12 @@
  * that a page stays responsive.
  */
 import {tensor2d, type Tensor2D} from '@tensorflow/tfjs-core';
+import {checkDtype, checkOptionNames, describeValue, UnsupportedWeightsError} from '../util/options.js';
 import {inOneGo, inTurns, type Work} from './in_turns.js';
 import {NMSparseMatrix, partShapes, type StorageDtype} from './nm_sparse_matrix.js';
 import {halfWordsPerRow, indexWordsPerGroup, MAX_HALF, packHalves, packIndices} from './pack.js';
 import {formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from './pattern.js';
-import {describe, readWeights} from './weights.js';
+import {readWeights} from './weights.js';
 
 export interface CompressOptions {
   /** '8:32v32', '2:4' or `{n, m, vectorLength?}`. */
@@ -63,29 +64,20 @@ const HALF_OVERFLOW = 65520;
  *
  * @param W float32 [k, n], all values finite.
  * @returns the matrix; decompressed, it is W where a weight was kept (rounded to float16 if so stored) and 0 elsewhere.
- * @throws Error (as a rejection) if W, the pattern, the mask's shape or the dtype is wrong; if W holds a NaN or an
- *     infinity; if the mask does not fit the pattern; if a kept value is too large for float16.
+ * @throws Error (as a rejection) if W, the pattern, the mask's shape or the dtype is wrong, or if the mask does not fit
+ *     the pattern. {@link UnsupportedWeightsError} if W holds a NaN or an infinity, or a kept value too large for
+ *     float16.
  */
 export async function compress(
     W: Tensor2D, options: CompressOptions): Promise<NMSparseMatrix> {
-  if (options === null || typeof options !== 'object') {
-    throw new Error("compress: options is missing; give at least {pattern: '2:4'}.");
-  }
-  // A misspelt dtype or mask would silently be another compression.
-  const names = ['pattern', 'mask', 'dtype', 'onProgress'];
-  const unknown = Object.keys(options).find(name => !names.includes(name));
-  if (unknown !== undefined) {
-    throw new Error(`compress: there is no option '${unknown}'; the options are ${names.join(', ')}.`);
-  }
+  checkOptionNames('compress', options, ['pattern', 'mask', 'dtype', 'onProgress'], "{pattern: '2:4'}");
   const {pattern: patternLike, mask, dtype = 'float32', onProgress} = options;
   const pattern = parsePattern(patternLike);
-  if (dtype !== 'float32' && dtype !== 'float16') {
-    throw new Error(`compress: dtype is '${String(dtype)}'; give 'float32' or 'float16'.`);
-  }
+  checkDtype('compress', dtype);
   // Looked at before W is read, so that a wrong call costs nothing.
   if (mask !== undefined && W?.shape && (mask?.shape?.length !== 2 || mask.shape[0] !== W.shape[0] ||
-      mask.shape[1] !== W.shape[1] || !['bool', 'int32', 'float32'].includes(mask.dtype))) {
-    throw new Error(`compress: mask is ${describe(mask)}; give a bool, int32 or float32 tensor of W's shape, ` +
+      mask.shape[1] !== W.shape[1] || !['bool', 'int32', 'float32'].includes(mask.dtype) || mask.isDisposed)) {
+    throw new Error(`compress: mask is ${describeValue(mask)}; give a bool, int32 or float32 tensor of W's shape, ` +
         `[${W.shape}], or leave it out to keep the largest weights.`);
   }
   const w = await readWeights('compress', W);
@@ -324,7 +316,8 @@ function* refuseNonFinite(w: Float32Array, [, n]: [number, number]): Work<void> 
     const end = Math.min(start + CHUNK, w.length);
     for (let i = start; i < end; ++i) {
       if (!Number.isFinite(w[i])) {
-        throw new Error(`compress: W has ${w[i]} at [${Math.floor(i / n)}, ${i % n}]; every weight must be finite.`);
+        throw new UnsupportedWeightsError(
+          `compress: W has ${w[i]} at [${Math.floor(i / n)}, ${i % n}]; every weight must be finite.`);
       }
     }
     yield end - start;
@@ -345,8 +338,8 @@ function* packingHalves(
         const [j, col] = [Math.floor(i / n), i % n];
         const offset = offsets[Math.floor(col / pattern.vectorLength) * keptRows + j];
         const row = Math.floor(j / pattern.n) * pattern.m + offset;
-        throw new Error(`compress: dtype 'float16' holds magnitudes up to ${MAX_HALF}, but W has ${values[i]} at ` +
-            `[${row}, ${col}]; use dtype 'float32'.`);
+        throw new UnsupportedWeightsError(`compress: dtype 'float16' holds magnitudes up to ${MAX_HALF}, but W has ` +
+            `${values[i]} at [${row}, ${col}]; use dtype 'float32'.`);
       }
     }
     words.set(packHalves(values.subarray(start * n, end * n), end - start, n), start * wordsPerRow);

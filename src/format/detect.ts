@@ -10,6 +10,7 @@
  * costs only at its last row, so all 64 default patterns together take a few passes' time and a few rows' memory.
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
+import {checkOptionNames} from '../util/options.js';
 import {inTurns, type Work} from './in_turns.js';
 import {keptRowCount, MAX_WINDOW, parsePattern, VECTOR_LENGTHS, type NMPattern, type PatternLike} from './pattern.js';
 import {readWeights} from './weights.js';
@@ -29,11 +30,12 @@ const DEFAULT_WINDOWS: readonly number[] = [2, 4, 8, 16, 32, 64, 128, 256];
  * with the smallest window. -0 is a zero, NaN is not.
  * @param W float32 [k, n]; read with `await data()`, not disposed.
  * @returns the pattern, or null if none of those tried drops a row.
- * @throws Error (as a rejection) if W is not such a tensor or an option holds a number that no pattern can have.
+ * @throws Error (as a rejection) if W is not such a tensor, an option is unknown or holds a number that no pattern has.
  */
 export async function detectPattern(
-    W: Tensor2D,
-    {windows = DEFAULT_WINDOWS, vectorLengths = VECTOR_LENGTHS}: DetectOptions = {}): Promise<NMPattern | null> {
+    W: Tensor2D, options: DetectOptions = {}): Promise<NMPattern | null> {
+  checkOptionNames('detectPattern', options, ['windows', 'vectorLengths'], '{windows: [4], vectorLengths: [1, 32]}');
+  const {windows = DEFAULT_WINDOWS, vectorLengths = VECTOR_LENGTHS} = options;
   requireSome('windows', windows, m => Number.isInteger(m) && m >= 1 && m <= MAX_WINDOW,
       `whole numbers from 1 to ${MAX_WINDOW}`);
   requireSome('vectorLengths', vectorLengths, l => VECTOR_LENGTHS.includes(l), `of ${VECTOR_LENGTHS.join(', ')}`);

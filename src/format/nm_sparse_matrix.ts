@@ -3,6 +3,7 @@
  * loads, moves and disposes them like any weight. The layout is specified in docs/format.md.
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
+import {checkDtype, describeValue} from '../util/options.js';
 import {halfWordsPerRow, indexWordsPerGroup} from './pack.js';
 import {formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from './pattern.js';
 
@@ -40,16 +41,23 @@ export class NMSparseMatrix {
   readonly shape: [number, number];
   readonly dtype: StorageDtype;
 
-  /** @throws Error if a tensor's shape or dtype is not what pattern, shape and dtype call for. Reads no data. */
-  constructor({values, indices, pattern, shape, dtype = 'float32'}: NMSparseMatrixParts) {
+  /**
+   * Reads no data. The offsets of a matrix from elsewhere must be checked once, with {@link validateMatrix}: kernels
+   * trust them.
+   * @throws Error if a tensor is disposed, or its shape or dtype is not what pattern, shape and dtype call for.
+   */
+  constructor(parts: NMSparseMatrixParts) {
+    if (parts === null || typeof parts !== 'object' || 'then' in parts) {
+      throw new Error(
+        `NMSparseMatrix: parts is ${describeValue(parts)}; give {values, indices, pattern, shape, dtype?}.`);
+    }
+    const {values, indices, pattern, shape, dtype = 'float32'} = parts;
     this.pattern = parsePattern(pattern);
     if (!Array.isArray(shape) || shape.length !== 2 || !shape.every(size => Number.isInteger(size) && size >= 1)) {
-      throw new Error(
-          `NMSparseMatrix: shape is ${JSON.stringify(shape)}; give [k, n], two whole numbers of at least 1.`);
+      const shown = Array.isArray(shape) ? `[${(shape as unknown[]).map(String)}]` : describeValue(shape);
+      throw new Error(`NMSparseMatrix: shape is ${shown}; give [k, n], two whole numbers of at least 1.`);
     }
-    if (dtype !== 'float32' && dtype !== 'float16') {
-      throw new Error(`NMSparseMatrix: dtype is '${String(dtype)}'; give 'float32' or 'float16'.`);
-    }
+    checkDtype('NMSparseMatrix', dtype);
     const expected = partShapes(shape, this.pattern, dtype);
     checkPart('values', values, expected.values, dtype === 'float16' ? 'int32' : 'float32');
     checkPart('indices', indices, expected.indices, 'int32');
@@ -60,10 +68,10 @@ export class NMSparseMatrix {
 
     function checkPart(name: string, tensor: Tensor2D, wanted: [number, number], wantedDtype: string): void {
       if (tensor?.dtype !== wantedDtype || tensor.shape.length !== 2 || tensor.shape[0] !== wanted[0] ||
-          tensor.shape[1] !== wanted[1]) {
-        const got = tensor ? `${tensor.dtype} [${tensor.shape}]` : String(tensor);
-        throw new Error(`NMSparseMatrix: ${name} is ${got}; a ${formatPattern(parsePattern(pattern))} matrix of ` +
-            `shape [${shape}] stored as ${dtype} has ${name} ${wantedDtype} [${wanted}].`);
+          tensor.shape[1] !== wanted[1] || tensor.isDisposed) {
+        throw new Error(`NMSparseMatrix: ${name} is ${describeValue(tensor)}; a ` +
+            `${formatPattern(parsePattern(pattern))} matrix of shape [${shape}] stored as ${dtype} has ${name} ` +
+            `${wantedDtype} [${wanted}].`);
       }
     }
   }

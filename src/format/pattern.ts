@@ -6,6 +6,8 @@
  * Source: NM-SpMM (arXiv 2503.01253), section II; '2:4' element-wise as NVIDIA and TFMOT mean it is vectorLength 1.
  */
 
+import {describeValue} from '../util/options.js';
+
 /** A structured sparsity pattern. Build one with {@link parsePattern}, which checks it. */
 export interface NMPattern {
   /** Rows kept in every window, 1 ≤ n ≤ m. */
@@ -25,6 +27,7 @@ export const VECTOR_LENGTHS: readonly number[] = [1, 2, 4, 8, 16, 32, 64, 128];
 /** The largest window: an offset must fit 8 bits. */
 export const MAX_WINDOW = 256;
 
+const FIELDS: readonly string[] = ['n', 'm', 'vectorLength'];
 const NOTATION = /^(\d+):(\d+)(?:v(\d+))?$/;
 const EXAMPLE = "Write it as 'N:M' or 'N:MvL', e.g. '2:4' or '8:32v32'.";
 
@@ -34,7 +37,7 @@ const EXAMPLE = "Write it as 'N:M' or 'N:MvL', e.g. '2:4' or '8:32v32'.";
  * @throws Error where the notation, N, M or the vector length is not one that can be stored.
  */
 export function parsePattern(pattern: PatternLike): NMPattern {
-  const said = typeof pattern === 'string' ? `'${pattern}'` : JSON.stringify(pattern);
+  const said = describePattern(pattern);
   const fail = (why: string): never => {
     throw new Error(`parsePattern: pattern ${said} ${why}`);
   };
@@ -44,10 +47,15 @@ export function parsePattern(pattern: PatternLike): NMPattern {
   if (typeof pattern === 'string') {
     const match = NOTATION.exec(pattern.trim());
     if (!match) {
-      return fail(`is not an N:M pattern. ${EXAMPLE}`);
+      const plain = pattern.toLowerCase().replace(/\s/g, '');
+      return fail('is not an N:M pattern. ' + (NOTATION.test(plain) ? `Write it as '${plain}'.` : EXAMPLE));
     }
     [n, m, vectorLength] = [Number(match[1]), Number(match[2]), Number(match[3] ?? 1)];
   } else if (pattern !== null && typeof pattern === 'object') {
+    const unknown = Object.keys(pattern).find(name => !FIELDS.includes(name));
+    if (unknown !== undefined) {
+      return fail(`has an unknown field ${describeValue(unknown)}; the fields are ${FIELDS.join(', ')}.`);
+    }
     ({n, m, vectorLength = 1} = pattern);
   } else {
     return fail(`is not an N:M pattern. ${EXAMPLE}`);
@@ -62,6 +70,15 @@ export function parsePattern(pattern: PatternLike): NMPattern {
     return fail(`has vectorLength ${String(vectorLength)}; it must be one of ${VECTOR_LENGTHS.join(', ')}.`);
   }
   return Object.freeze({n, m, vectorLength});
+}
+
+/** A pattern as messages show it. */
+function describePattern(pattern: unknown): string {
+  if (pattern === null || typeof pattern !== 'object' || !('n' in pattern || 'm' in pattern)) {
+    return describeValue(pattern);
+  }
+  const shown = Object.entries(pattern).slice(0, 4).map(([name, value]) => `${name}: ${describeValue(value)}`);
+  return `{${shown.join(', ')}}`;
 }
 
 /** The notation {@link parsePattern} reads: '8:32v32', or '2:4' where vectorLength is 1. */

@@ -9,6 +9,7 @@ import {
 import {applyActivation} from '../../kernels/composite/activation.js';
 import {ACTIVATIONS, NM_SPARSE_MAT_MUL, toAttrs, type FusedActivation} from '../../kernels/contract.js';
 import {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
+import {checkOptionNames, describeValue} from '../util/options.js';
 import {runDecompress} from './gradient.js';
 import {ensureKernels} from './register.js';
 
@@ -39,7 +40,7 @@ export type MatrixLike = Pick<NMSparseMatrix, 'values' | 'indices' | 'pattern' |
  * @throws Error naming the argument that does not fit, before any work is done.
  */
 export function nmSparseMatMul(x: Tensor, matrix: MatrixLike, options: NMSparseMatMulOptions = {}): Tensor {
-  checkOptions(options);
+  checkOptionNames('nmSparseMatMul', options, OPTION_NAMES, "{bias, activation: 'relu'}");
   const {bias, activation = 'linear', preluActivationWeights, leakyreluAlpha = 0.2} = options;
   const checked = check(x, matrix, {...options, activation, leakyreluAlpha});
   const {values, indices, pattern, shape, dtype} = checked;
@@ -100,19 +101,6 @@ function isByColumn({shape, size}: Tensor, n: number): boolean {
 
 const OPTION_NAMES = ['bias', 'activation', 'preluActivationWeights', 'leakyreluAlpha'];
 
-/** A bias or an activation handed in by place, not by name, would otherwise be ignored. */
-function checkOptions(options: NMSparseMatMulOptions): void {
-  const unknown = options !== null && typeof options === 'object' && !('dataId' in options) ?
-    Object.keys(options).find(name => !OPTION_NAMES.includes(name)) : '';
-  if (unknown === '') {
-    throw new Error(
-      `nmSparseMatMul: options is ${describe(options)}; give an object such as {bias, activation: 'relu'}.`);
-  }
-  if (unknown !== undefined) {
-    throw new Error(`nmSparseMatMul: there is no option '${unknown}'; the options are ${OPTION_NAMES.join(', ')}.`);
-  }
-}
-
 /** @returns the matrix, checked whole. */
 function check(
     x: Tensor, matrix: MatrixLike,
@@ -120,8 +108,8 @@ function check(
   const fail: Fail = why => {
     throw new Error(`nmSparseMatMul: ${why}`);
   };
-  if (!(x?.shape instanceof Array)) {
-    fail(`x is ${describe(x)}; give a tensor of shape [.., k].`);
+  if (!Array.isArray(x?.shape) || 'pattern' in x) {
+    fail(`x is ${describeValue(x)}; give a tensor of shape [.., k].`);
   }
   const checked = checkMatrix(matrix, fail);
   const [k, n] = checked.shape;
@@ -136,10 +124,10 @@ function check(
   }
   checkAlive('x', x, fail);
   if (!ACTIVATIONS.includes(activation as FusedActivation)) {
-    fail(`activation is ${describe(activation)}; give one of ${ACTIVATIONS.map(name => `'${name}'`).join(', ')}.`);
+    fail(`activation is ${describeValue(activation)}; give one of ${ACTIVATIONS.map(name => `'${name}'`).join(', ')}.`);
   }
   if (bias !== undefined && (bias?.dtype !== 'float32' || bias.shape.length !== 1 || bias.size !== n)) {
-    fail(`bias is ${describe(bias)}; a matrix with n=${n} takes float32 [${n}].`);
+    fail(`bias is ${describeValue(bias)}; a matrix with n=${n} takes float32 [${n}].`);
   }
   checkAlive('bias', bias, fail);
   if (activation === 'prelu') {
@@ -151,7 +139,7 @@ function check(
     fail(`preluActivationWeights go with activation 'prelu', not with '${activation}'.`);
   }
   if (typeof leakyreluAlpha !== 'number' || !Number.isFinite(leakyreluAlpha)) {
-    fail(`leakyreluAlpha is ${describe(leakyreluAlpha)}; give a finite number.`);
+    fail(`leakyreluAlpha is ${describeValue(leakyreluAlpha)}; give a finite number.`);
   }
   return checked;
 }
@@ -161,7 +149,7 @@ type Fail = (why: string) => never;
 /** The constructor has checked an NMSparseMatrix; anything that merely looks like one is made one, or refused. */
 function checkMatrix(matrix: MatrixLike, fail: Fail): MatrixLike {
   if (!matrix?.values || !matrix.indices || !matrix.pattern || !matrix.shape) {
-    fail(`matrix is ${describe(matrix)}; give an NMSparseMatrix, as compress() returns it.`);
+    fail(`matrix is ${describeValue(matrix)}; give an NMSparseMatrix, as compress() returns it.`);
   }
   checkAlive('matrix.values', matrix.values, fail);
   checkAlive('matrix.indices', matrix.indices, fail);
@@ -179,17 +167,7 @@ function checkSlopes(slopes: Tensor, outShape: number[], fail: Fail): void {
   const offset = outShape.length - shape.length;
   const broadcasts = offset >= 0 && shape.every((size, i) => size === 1 || size === outShape[i + offset]);
   if (dtype !== 'float32' || !broadcasts) {
-    fail(`preluActivationWeights is ${describe(slopes)}; give float32 that broadcasts to y [${outShape}].`);
+    fail(`preluActivationWeights is ${describeValue(slopes)}; give float32 that broadcasts to y [${outShape}].`);
   }
   checkAlive('preluActivationWeights', slopes, fail);
-}
-
-/** A value as an error message shows it. */
-function describe(value: unknown): string {
-  if (value !== null && typeof value === 'object') {
-    const {dtype, shape} = value as Partial<Tensor>;
-    const keys = Object.keys(value).slice(0, 4).join(', ');
-    return dtype && shape ? `${dtype} [${shape}]` : `an object with ${keys || 'no keys'}`;
-  }
-  return typeof value === 'string' ? `'${value}'` : String(value);
 }

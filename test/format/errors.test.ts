@@ -8,7 +8,8 @@ import {compress, compressValues, type CompressOptions} from '../../src/format/c
 import {checkPattern, detectPattern, type DetectOptions} from '../../src/format/detect.js';
 import {NMSparseMatrix, type NMSparseMatrixParts, type StorageDtype} from '../../src/format/nm_sparse_matrix.js';
 import {parsePattern, type PatternLike} from '../../src/format/pattern.js';
-import {checkIndices} from '../../src/format/validate.js';
+import {checkIndices, validateMatrix} from '../../src/format/validate.js';
+import {UnsupportedWeightsError} from '../../src/util/options.js';
 
 type Use<T> = (tensor: T) => unknown;
 
@@ -32,6 +33,13 @@ async function using<T extends {dispose(): void}>(tensor: T, use: Use<T>): Promi
   }
 }
 
+/** A 2:4 matrix of shape [4, 1] with these words of offsets. */
+function matrixOf(words: number[]): NMSparseMatrix {
+  return new NMSparseMatrix({
+    values: tensor2d([1, 2], [2, 1]), indices: tensor2d(words, [1, 1], 'int32'), pattern: '2:4', shape: [4, 1],
+  });
+}
+
 function table(rows: Array<[name: string, call: () => unknown, message: string]>): void {
   for (const [name, call, message] of rows) {
     it(name, async () => expect(await messageOf(call)).to.equal(message));
@@ -42,25 +50,38 @@ describe('the errors of parsePattern', () => {
   const parse = (pattern: unknown) => () => parsePattern(pattern as PatternLike);
   const notation = "Write it as 'N:M' or 'N:MvL', e.g. '2:4' or '8:32v32'.";
   const lengths = 'it must be one of 1, 2, 4, 8, 16, 32, 64, 128.';
+  const rows = 'M must be a whole number from 1 to 256.';
   table([
     ['other notation', parse('2/4'), `parsePattern: pattern '2/4' is not an N:M pattern. ${notation}`],
     ['an empty string', parse(''), `parsePattern: pattern '' is not an N:M pattern. ${notation}`],
     ['nothing', parse(undefined), `parsePattern: pattern undefined is not an N:M pattern. ${notation}`],
     ['null', parse(null), `parsePattern: pattern null is not an N:M pattern. ${notation}`],
+    ['an upper-case V', parse(' 2:4V8'),
+      "parsePattern: pattern ' 2:4V8' is not an N:M pattern. Write it as '2:4v8'."],
+    ['spaces', parse('2 : 4'), "parsePattern: pattern '2 : 4' is not an N:M pattern. Write it as '2:4'."],
+    ['a long text', parse(`2:4${'x'.repeat(1e5)}\n`),
+      `parsePattern: pattern '2:4${'x'.repeat(57)}…' is not an N:M pattern. ${notation}`],
+    ['control characters', parse('2:4\u001b[2J'),
+      `parsePattern: pattern '2:4\\u001b[2J' is not an N:M pattern. ${notation}`],
+    ['a Promise', parse(Promise.resolve('2:4')),
+      `parsePattern: pattern a Promise (forgotten await?) has M=undefined; ${rows}`],
+    ['a misspelt field', parse({n: 2, m: 4, vectorlength: 8}),
+      "parsePattern: pattern {n: 2, m: 4, vectorlength: 8} has an unknown field 'vectorlength'; the fields are n, m, " +
+      'vectorLength.'],
     ['a number', parse(24), `parsePattern: pattern 24 is not an N:M pattern. ${notation}`],
     ['M too large', parse('2:257'), "parsePattern: pattern '2:257' has M=257; M must be a whole number from 1 to 256."],
     ['M = 0', parse('0:0'), "parsePattern: pattern '0:0' has M=0; M must be a whole number from 1 to 256."],
     ['M missing', parse({n: 2}),
-      'parsePattern: pattern {"n":2} has M=undefined; M must be a whole number from 1 to 256.'],
+      'parsePattern: pattern {n: 2} has M=undefined; M must be a whole number from 1 to 256.'],
     ['M broken', parse({n: 2, m: 4.5}),
-      'parsePattern: pattern {"n":2,"m":4.5} has M=4.5; M must be a whole number from 1 to 256.'],
+      'parsePattern: pattern {n: 2, m: 4.5} has M=4.5; M must be a whole number from 1 to 256.'],
     ['N above M', parse('5:4'), "parsePattern: pattern '5:4' keeps N=5 of M=4; N must be a whole number from 1 to M."],
     ['N = 0', parse('0:4'), "parsePattern: pattern '0:4' keeps N=0 of M=4; N must be a whole number from 1 to M."],
     ['N a string', parse({n: '2', m: 4}),
-      'parsePattern: pattern {"n":"2","m":4} keeps N=2 of M=4; N must be a whole number from 1 to M.'],
+      "parsePattern: pattern {n: '2', m: 4} keeps N=2 of M=4; N must be a whole number from 1 to M."],
     ['an odd vector length', parse('2:4v3'), `parsePattern: pattern '2:4v3' has vectorLength 3; ${lengths}`],
     ['a vector length too large', parse({n: 2, m: 4, vectorLength: 256}),
-      `parsePattern: pattern {"n":2,"m":4,"vectorLength":256} has vectorLength 256; ${lengths}`],
+      `parsePattern: pattern {n: 2, m: 4, vectorLength: 256} has vectorLength 256; ${lengths}`],
   ]);
 });
 
@@ -71,7 +92,7 @@ describe('the errors of NMSparseMatrix', () => {
     try {
       new NMSparseMatrix({...good, pattern: '2:4', shape: [4, 2], ...parts});
     } finally {
-      [good.values, good.indices, parts.values, parts.indices].forEach(tensor => tensor?.dispose());
+      [good.values, good.indices, parts.values, parts.indices].forEach(tensor => tensor?.dispose?.());
     }
   };
   const matrix = 'a 2:4 matrix of shape [4,2]';
@@ -89,6 +110,17 @@ describe('the errors of NMSparseMatrix', () => {
       `NMSparseMatrix: values is float32 [1,2]; ${matrix} stored as float32 has values float32 [2,2].`],
     ['values of the other storage', make(() => ({dtype: 'float16'})),
       `NMSparseMatrix: values is float32 [2,2]; ${matrix} stored as float16 has values int32 [2,1].`],
+    ['disposed values', make(() => {
+      const values = tensor2d([1, 2, 3, 4], [2, 2]);
+      values.dispose();
+      return {values};
+    }), `NMSparseMatrix: values is float32 [2,2], disposed; ${matrix} stored as float32 has values float32 [2,2].`],
+    ['a Promise as values', make(() => ({values: Promise.resolve() as unknown as Tensor2D})),
+      `NMSparseMatrix: values is a Promise (forgotten await?); ${matrix} stored as float32 has values float32 [2,2].`],
+    ['nothing', () => new NMSparseMatrix(undefined as unknown as NMSparseMatrixParts),
+      'NMSparseMatrix: parts is undefined; give {values, indices, pattern, shape, dtype?}.'],
+    ['a Promise', () => new NMSparseMatrix(Promise.resolve() as unknown as NMSparseMatrixParts),
+      'NMSparseMatrix: parts is a Promise (forgotten await?); give {values, indices, pattern, shape, dtype?}.'],
     ['no values', make(() => ({values: undefined})),
       `NMSparseMatrix: values is undefined; ${matrix} stored as float32 has values float32 [2,2].`],
     ['indices of another shape', make(() => ({indices: tensor2d([1], [1, 1], 'int32')})),
@@ -118,13 +150,21 @@ describe('the errors of compress', () => {
   const finite = 'every weight must be finite.';
   table([
     ['W of rank 1', () => using(tensor1d([1, 2]), W => squeeze(W)()),
-      `compress: W is a tensor float32 [2]; ${wanted}`],
+      `compress: W is float32 [2]; ${wanted}`],
     ['W of int32', () => using(tensor2d([1, 2], [2, 1], 'int32'), W => squeeze(W)()),
-      `compress: W is a tensor int32 [2,1]; ${wanted}`],
+      `compress: W is int32 [2,1]; ${wanted}`],
     ['W without rows', () => using(tensor2d([], [0, 3]), W => squeeze(W)()),
-      `compress: W is a tensor float32 [0,3]; ${wanted}`],
-    ['W an array', squeeze([[1]]), `compress: W is no tensor but of type object; ${wanted}`],
+      `compress: W is float32 [0,3]; ${wanted}`],
+    ['W an array', squeeze([[1]]), `compress: W is an array of 1; ${wanted}`],
     ['no W', squeeze(undefined), `compress: W is undefined; ${wanted}`],
+    ['a Promise', squeeze(Promise.resolve()), `compress: W is a Promise (forgotten await?); ${wanted}`],
+    ['a compressed matrix', () => using(matrixOf([0b0100]), matrix => squeeze(matrix)()),
+      `compress: W is a compressed matrix float32 [4,1]; ${wanted}`],
+    ['a disposed W', () => {
+      const W = tensor2d([[1]]);
+      W.dispose();
+      return squeeze(W)();
+    }, `compress: W is float32 [1,1], disposed; ${wanted}`],
     ['no W, but a mask', () => using(tensor2d([[1]]), mask => squeeze(undefined, {mask})()),
       `compress: W is undefined; ${wanted}`],
     ['an unknown dtype', () => using(tensor2d([[1]]), W => squeeze(W, {dtype: 'bfloat16' as StorageDtype})()),
@@ -132,13 +172,13 @@ describe('the errors of compress', () => {
     ['a pattern that is none', () => using(tensor2d([[1]]), W => squeeze(W, {pattern: '4:2'})()),
       "parsePattern: pattern '4:2' keeps N=4 of M=2; N must be a whole number from 1 to M."],
     ['a mask of another shape', withMask(() => tensor2d([1, 1, 1, 1], [4, 1])),
-      `compress: mask is a tensor float32 [4,1]; ${maskWanted}`],
+      `compress: mask is float32 [4,1]; ${maskWanted}`],
     ['a mask of other columns', withMask(() => tensor2d([1, 1], [2, 1])),
-      `compress: mask is a tensor float32 [2,1]; ${maskWanted}`],
+      `compress: mask is float32 [2,1]; ${maskWanted}`],
     ['a mask of another rank', withMask(() => tensor1d([1, 1])),
-      `compress: mask is a tensor float32 [2]; ${maskWanted}`],
+      `compress: mask is float32 [2]; ${maskWanted}`],
     ['a mask of strings', withMask(() => tensor2d(['a', 'b', 'c', 'd'], [2, 2], 'string')),
-      `compress: mask is a tensor string [2,2]; ${maskWanted}`],
+      `compress: mask is string [2,2]; ${maskWanted}`],
     ['a mask that is null', () => using(tensor2d([1, 2, 3, 4], [2, 2]), W =>
       squeeze(W, {mask: null as unknown as Tensor2D})()), `compress: mask is null; ${maskWanted}`],
     ['NaN in W', () => using(tensor2d([1, 2, 3, 4, 5, NaN], [2, 3]), W => squeeze(W)()),
@@ -170,10 +210,22 @@ describe('the errors of compress', () => {
   ]);
 });
 
+describe('compress throws an UnsupportedWeightsError', () => {
+  for (const [what, values] of [['NaN', [NaN, 1]], ['values too large for float16', [1e5, 1]]] as const) {
+    it(`for ${what}`, async () => {
+      const W = tensor2d([...values], [2, 1]);
+      let thrown: unknown;
+      await compress(W, {pattern: '1:2', dtype: 'float16'}).catch((error: unknown) => thrown = error);
+      W.dispose();
+      expect(thrown).to.be.instanceOf(UnsupportedWeightsError).and.have.property('name', 'UnsupportedWeightsError');
+    });
+  }
+});
+
 describe('compress refuses options that', () => {
   table([
     ['are missing', () => using(tensor2d([[1]]), W => compress(W, undefined as unknown as CompressOptions)),
-      "compress: options is missing; give at least {pattern: '2:4'}."],
+      "compress: options is undefined; give an object such as {pattern: '2:4'}."],
     ['are misspelt',
       () => using(tensor2d([[1]]), W => compress(W, {pattern: '1:2', dtpye: 'float16'} as CompressOptions)),
       "compress: there is no option 'dtpye'; the options are pattern, mask, dtype, onProgress."],
@@ -198,13 +250,17 @@ describe('the errors of detectPattern and checkPattern', () => {
     ['detectPattern without W', () => detectPattern(undefined as unknown as Tensor2D),
       `detectPattern: W is undefined; ${wanted}`],
     ['detectPattern of int32', () => using(tensor2d([[1]], [1, 1], 'int32'), W => detectPattern(W)),
-      `detectPattern: W is a tensor int32 [1,1]; ${wanted}`],
+      `detectPattern: W is int32 [1,1]; ${wanted}`],
     ['checkPattern without columns', () => using(tensor2d([], [3, 0]), W => checkPattern(W, '2:4')),
-      `checkPattern: W is a tensor float32 [3,0]; ${wanted}`],
+      `checkPattern: W is float32 [3,0]; ${wanted}`],
     ['checkPattern of a pattern that is none', () => using(tensor2d([[1]]), W => checkPattern(W, '2:0')),
       "parsePattern: pattern '2:0' has M=0; M must be a whole number from 1 to 256."],
     ['no windows', detect({windows: []}), `detectPattern: windows is []; ${windows}`],
     ['a window too long', detect({windows: [4, 512]}), `detectPattern: windows is [4,512]; ${windows}`],
+    ['options that are null', detect(null),
+      'detectPattern: options is null; give an object such as {windows: [4], vectorLengths: [1, 32]}.'],
+    ['a misspelt option', detect({window: [4]}),
+      "detectPattern: there is no option 'window'; the options are windows, vectorLengths."],
     ['windows as one number', detect({windows: 4}), `detectPattern: windows is 4; ${windows}`],
     ['a vector length that is none', detect({vectorLengths: [1, 3]}),
       `detectPattern: vectorLengths is [1,3]; ${lengths}`],
@@ -236,5 +292,27 @@ describe('the errors of checkIndices', () => {
     ['offsets that descend', check([0b01_00_01_10], [8, 1], '2:4'),
       'checkIndices: indices of a 2:4 matrix of shape [8,1] have offset 1 after 2 in group 0, window 0; they must ' +
       `ascend. ${remedy}`],
+  ]);
+});
+
+describe('the errors of validateMatrix', () => {
+  const validate = (words: number[]) => () => using(matrixOf(words), matrix => validateMatrix(matrix));
+  const wanted = 'give an NMSparseMatrix that is not disposed.';
+  table([
+    ['no error where all is well', validate([0b0100]), 'no error'],
+    ['offsets that do not ascend', validate([0b0101]),
+      'validateMatrix: indices of a 2:4 matrix of shape [4,1] have offset 1 after 1 in group 0, window 0; they must ' +
+      'ascend. The data is corrupt or belongs to another shape or pattern.'],
+    ['a set padding bit', validate([-1]), 'validateMatrix: indices of a 2:4 matrix of shape [4,1] have non-zero ' +
+      'padding bits at the end of group 0. The data is corrupt or belongs to another shape or pattern.'],
+    ['a forgotten await', () => validateMatrix(Promise.resolve() as unknown as NMSparseMatrix),
+      `validateMatrix: matrix is a Promise (forgotten await?); ${wanted}`],
+    ['forgotten parentheses', () => validateMatrix(matrixOf as unknown as NMSparseMatrix),
+      `validateMatrix: matrix is a function (forgotten parentheses?); ${wanted}`],
+    ['a disposed matrix', () => {
+      const matrix = matrixOf([0b0100]);
+      matrix.dispose();
+      return validateMatrix(matrix);
+    }, `validateMatrix: matrix is a compressed matrix float32 [4,1], disposed; ${wanted}`],
   ]);
 });

@@ -1,0 +1,79 @@
+/**
+ * What every public function does with its arguments before any work: it refuses what it does not know, by name, and
+ * shows the value it got. The words are the same everywhere because they are here.
+ */
+
+/** The longest string that a message repeats whole. */
+const MAX_SHOWN = 60;
+
+/** Thrown where weights cannot be stored as asked: a NaN, an infinity, or a value too large for float16. */
+export class UnsupportedWeightsError extends Error {
+  override readonly name = 'UnsupportedWeightsError';
+}
+
+/** A value as an error message shows it: `float32 [2,3]`, `'text'`, `a Promise (forgotten await?)`. */
+export function describeValue(value: unknown): string {
+  if (typeof value === 'string') {
+    const shown = value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}…` : value;
+    return `'${shown.replace(/\p{Cc}/gu, char => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)}'`;
+  }
+  if (typeof value === 'function') {
+    return 'a function (forgotten parentheses?)';
+  }
+  if (value === null || typeof value !== 'object') {
+    return String(value);
+  }
+  return describeObject(value);
+}
+
+interface Described {
+  then?: unknown;
+  dtype?: unknown;
+  shape?: unknown;
+  pattern?: unknown;
+  isDisposed?: unknown;
+  name?: unknown;
+  getClassName?: unknown;
+}
+
+function describeObject(value: object): string {
+  const {then, dtype, shape, pattern, isDisposed, name, getClassName} = value as Described;
+  if (typeof then === 'function') {
+    return 'a Promise (forgotten await?)';
+  }
+  if (typeof dtype === 'string' && Array.isArray(shape)) {
+    return `${pattern ? 'a compressed matrix ' : ''}${dtype} [${shape}]${isDisposed === true ? ', disposed' : ''}`;
+  }
+  if (typeof getClassName === 'function') { // a layer or a model of tfjs
+    return `${String(getClassName.call(value))} ${describeValue(name)}`;
+  }
+  if (Array.isArray(value)) {
+    return `an array of ${value.length}`;
+  }
+  const keys = Object.keys(value).slice(0, 4).join(', ');
+  return ArrayBuffer.isView(value) ? `a ${value.constructor.name}` : `an object with ${keys || 'no keys'}`;
+}
+
+/**
+ * Refuses options that are no object, and names that the function does not know: a misspelt option would silently be
+ * another call.
+ * @param example of options, for the message.
+ * @throws Error naming the option and the names there are.
+ */
+export function checkOptionNames(caller: string, options: unknown, names: readonly string[], example: string): void {
+  if (options === null || typeof options !== 'object' || Array.isArray(options) || 'dataId' in options) {
+    throw new Error(`${caller}: options is ${describeValue(options)}; give an object such as ${example}.`);
+  }
+  const unknown = Object.keys(options).find(name => !names.includes(name));
+  if (unknown !== undefined) {
+    throw new Error(
+      `${caller}: there is no option ${describeValue(unknown)}; the options are ${names.join(', ')}.`);
+  }
+}
+
+/** @throws Error if it is not the name of a storage format. */
+export function checkDtype(caller: string, dtype: unknown): void {
+  if (dtype !== 'float32' && dtype !== 'float16') {
+    throw new Error(`${caller}: dtype is ${describeValue(dtype)}; give 'float32' or 'float16'.`);
+  }
+}
