@@ -37,32 +37,47 @@ export class SampleProduct {
   private readonly inputs: NamedTensorInfoMap;
   private readonly matrices: NamedTensorInfoMap[];
 
+  /** @throws Error if the device has no room for the tensors; then nothing is left on it. */
   constructor(of: WebGPUBackend, private readonly problem: MatMulProblem) {
-    const {rows, shape: [k, n], pattern, dtype, epilogue: {hasBias, prelu}} = problem;
+    const {rows, shape: [k, n], pattern, dtype} = problem;
     const shapes = partShapes([k, n], pattern, dtype);
-    const words = shapes.values[0] * shapes.values[1];
     const most = largestTensor(of.device.limits);
-    const largest = 4 * Math.max(rows * k, words, rows * n);
+    const largest = 4 * Math.max(rows * k, shapes.values[0] * shapes.values[1], rows * n);
     if (largest > most) {
       throw new Error(`one of its tensors takes ${largest} bytes; this device has room for ${most} in one`);
     }
     // Only the type of the class may be imported: where that package is not installed, this one must load.
     const OwnBackend = of.constructor as new (device: GPUDevice, info: object) => WebGPUBackend;
     this.backend = new OwnBackend(of.device, of.adapterInfo);
-    const keptRows = keptRowCount(k, pattern);
+    try {
+      this.inputs = this.uploadInputs();
+      this.matrices = this.uploadMatrices(shapes);
+    } catch (error) {
+      this.backend.dispose();
+      throw error;
+    }
+  }
+
+  private uploadInputs(): NamedTensorInfoMap {
+    const {rows, shape: [k, n], epilogue: {hasBias, prelu}} = this.problem;
     const float = (...shape: number[]) => this.upload(shape, 'float32', randomFloats(shape.reduce((a, b) => a * b, 1)));
-    this.inputs = {
+    return {
       x: float(rows, k),
       ...(hasBias ? {bias: float(n)} : {}),
       ...(prelu === 'none' ? {} : {preluActivationWeights: float(prelu === 'scalar' ? 1 : n)}),
     };
+  }
+
+  private uploadMatrices(shapes: ReturnType<typeof partShapes>): NamedTensorInfoMap[] {
+    const {shape: [k, n], pattern, dtype} = this.problem;
+    const words = shapes.values[0] * shapes.values[1];
     const values = dtype === 'float32' ? randomFloats(words) :
       repeated(new Int32Array(words), packHalves(randomFloats(DRAWN_NUMBERS), 1, DRAWN_NUMBERS));
     const indices = repeated(new Int32Array(shapes.indices[0] * shapes.indices[1]),
-      randomIndices(k, keptRows, groupCount(n, pattern), pattern));
+      randomIndices(k, keptRowCount(k, pattern), groupCount(n, pattern), pattern));
     const bytes = 4 * (values.length + indices.length);
     const copies = Math.min(MAX_COPIES, Math.ceil(COLD_BYTES / bytes));
-    this.matrices = Array.from({length: copies}, () => ({
+    return Array.from({length: copies}, () => ({
       values: this.upload(shapes.values, dtype === 'float32' ? 'float32' : 'int32', values),
       indices: this.upload(shapes.indices, 'int32', indices),
     }));

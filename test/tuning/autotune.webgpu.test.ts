@@ -96,11 +96,16 @@ describe('tune', function() {
     expect(tf.env().getNumber('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE')).to.equal(15); // tfjs's own
   });
 
-  it('gives all GPU memory back', async () => {
+  /** The buffers of the device that are made while `run` runs and not destroyed; making number `failing` throws. */
+  async function buffersLeftBy(run: () => Promise<void>, failing = Infinity): Promise<number> {
     const {device} = webgpu();
     const alive = new Set<GPUBuffer>();
+    let made = 0;
     const createBuffer = device.createBuffer.bind(device);
     Object.defineProperty(device, 'createBuffer', {configurable: true, value: (descriptor: GPUBufferDescriptor) => {
+      if (++made === failing) {
+        throw new RangeError('out of memory');
+      }
       const buffer = createBuffer(descriptor);
       const destroy = buffer.destroy.bind(buffer);
       alive.add(buffer);
@@ -111,13 +116,31 @@ describe('tune', function() {
       return buffer;
     }});
     try {
-      const shape = {k: 48, n: 20, pattern: '2:4v4', bias: true};
-      const {tuned} = await tune([{...shape, rows: 1}, {...shape, rows: 18, dtype: 'float16'}], FRESH);
-      expect(tuned).to.have.length(2);
+      await run();
     } finally {
       delete (device as Partial<GPUDevice>).createBuffer;
     }
-    expect(alive.size).to.equal(0);
+    return alive.size;
+  }
+
+  it('gives all GPU memory back', async () => {
+    expect(await buffersLeftBy(async () => {
+      const shape = {k: 48, n: 20, pattern: '2:4v4', bias: true};
+      const {tuned} = await tune([{...shape, rows: 1}, {...shape, rows: 18, dtype: 'float16'}], FRESH);
+      expect(tuned).to.have.length(2);
+    })).to.equal(0);
+  });
+
+  it('gives all GPU memory back where an upload fails for want of memory, and says so', async () => {
+    await tune([{rows: 1, k: 8, n: 8, pattern: '2:4'}], FRESH); // measures the device's profile, if none did before
+    for (const failing of [2, 6]) {
+      expect(await buffersLeftBy(async () => {
+        const {tuned, skipped} = await tune(
+          [{rows: 3, k: 48, n: 20, pattern: '2:4v4'}, {rows: 2, k: 16, n: 8, pattern: '2:4'}], FRESH);
+        expect(skipped.map(({k, reason}) => [k, reason])).to.deep.equal([[48, 'out of memory']]);
+        expect(tuned.map(({k}) => k)).to.deep.equal([16]);
+      }, failing)).to.equal(0);
+    }
   });
 
   it('does not disturb what runs meanwhile', async () => {
