@@ -55,7 +55,7 @@ export function adapterKey({vendor, architecture, device, description}: AdapterN
   return [vendor, architecture, device, description].join(' | ');
 }
 
-/** What is stored for an adapter; undefined if that is nothing, or cannot be had. Warns of a damaged store. */
+/** What is stored for an adapter; undefined if that is nothing, or cannot be read. Warns of damage. */
 export async function readTuned(place: CachePlace, adapter: string): Promise<TuningRecord | undefined> {
   let name: string | undefined;
   let text: string | undefined;
@@ -66,13 +66,12 @@ export async function readTuned(place: CachePlace, adapter: string): Promise<Tun
   } catch {
     return undefined; // a page without storage has no tuned plans, and needs none
   }
-  try {
-    return text === undefined ? undefined : parseDocument(text).adapters[adapter];
-  } catch (error) {
-    console.warn(`tfjs-nm-sparse: the cache of tuned plans, ${name}, is not used: ${(error as Error).message} ` +
-      'The next tune() writes it anew.');
-    return undefined;
+  const {adapters, damage} = parseDocument(text);
+  if (damage !== undefined) {
+    console.warn(`tfjs-nm-sparse: the cache of tuned plans, ${name}, is damaged: ${damage}. ` +
+      'The next tune() measures and stores what is missing.');
   }
+  return adapters[adapter];
 }
 
 /**
@@ -86,10 +85,10 @@ export async function storeTuned(place: CachePlace, adapter: string, added: Tuni
     throw new Error('there is neither IndexedDB here nor a file system.');
   }
   await store.update(text => {
-    const {adapters} = readable(text);
-    const document: Document = {
-      version: KERNELS_VERSION, adapters: {...adapters, [adapter]: mergeRecords(adapters[adapter], added)},
-    };
+    const {adapters} = parseDocument(text);
+    // What the reader would refuse is not stored, nor kept.
+    const record = mergeRecords(adapters[adapter], soundRecord(added, () => undefined));
+    const document: Document = {version: KERNELS_VERSION, adapters: {...adapters, [adapter]: record}};
     return JSON.stringify(document, undefined, 1);
   });
   return store.name;
@@ -106,41 +105,62 @@ export function mergeRecords(old: TuningRecord = {plans: {}}, added: TuningRecor
   return {...(profile && {profile}), plans};
 }
 
-/** The stored document, or an empty one where it cannot be read: it is about to be written anew. */
-function readable(text: string | undefined): Document {
-  try {
-    return parseDocument(text ?? '');
-  } catch {
-    return {version: KERNELS_VERSION, adapters: {}};
-  }
-}
-
 /**
- * Reads a document, and looks at every value in it. One of another version is empty.
- * @throws Error saying what is wrong with it.
+ * The sound entries of a stored document; none if it is of another version.
+ * @returns `damage` says what else it holds; undefined if nothing.
  */
-function parseDocument(text: string): Document {
-  const document = JSON.parse(text) as Partial<Document>;
-  const {version, adapters} = document ?? {};
+function parseDocument(text: string | undefined): {adapters: Document['adapters']; damage?: string} {
+  if (text === undefined) {
+    return {adapters: {}};
+  }
+  let document: unknown;
+  try {
+    document = JSON.parse(text);
+  } catch (error) {
+    return {adapters: {}, damage: (error as Error).message};
+  }
+  const {version, adapters} = isObject(document) ? document : {};
   if (typeof version !== 'number' || !isObject(adapters)) {
-    throw new Error('it is no such cache.');
+    return {adapters: {}, damage: 'it holds something else'};
   }
   if (version !== KERNELS_VERSION) {
-    return {version: KERNELS_VERSION, adapters: {}};
+    return {adapters: {}};
   }
-  for (const [adapter, record] of Object.entries(adapters)) {
-    const sound = isObject(record) && isObject(record.plans) && Object.values(record.plans).every(isTunedPlans) &&
-      (record.profile === undefined || isObject(record.profile) && plausible(record.profile));
-    if (!sound) {
-      throw new Error(`its record of '${adapter}' is damaged.`);
-    }
-  }
-  return {version, adapters};
+  const dropped: string[] = [];
+  const sound = Object.fromEntries(Object.entries(adapters).map(([adapter, record]) =>
+    [adapter, soundRecord(record, what => dropped.push(`${what} of '${adapter}'`))]));
+  return {adapters: sound, ...(dropped.length > 0 && {damage: `it has no sound ${dropped.slice(0, 3).join(', ')}`})};
 }
 
-function isTunedPlans(tuned: unknown): tuned is TunedPlan[] {
-  return Array.isArray(tuned) && tuned.every((each: unknown) => isObject(each) && typeof each.plan === 'string' &&
-    [each.rows, each.ms, each.defaultMs].every(value => typeof value === 'number' && value > 0));
+/** What can be used of a stored record; the rest is reported by name. */
+function soundRecord(record: unknown, drop: (what: string) => void): TuningRecord {
+  const {profile, plans} = isObject(record) ? record : {};
+  const sound: TuningRecord = {plans: {}};
+  if (isObject(profile) && plausible(profile)) {
+    sound.profile = plausible(profile);
+  } else if (profile !== undefined) {
+    drop('profile');
+  }
+  if (!isObject(plans)) {
+    drop('plans');
+    return sound;
+  }
+  for (const [key, tuned] of Object.entries(plans)) {
+    const all: unknown[] = Array.isArray(tuned) ? tuned : [undefined];
+    const usable = all.filter(isTunedPlan);
+    if (usable.length < all.length) {
+      drop(`plan for '${key}'`);
+    }
+    if (usable.length > 0) {
+      sound.plans[key] = usable;
+    }
+  }
+  return sound;
+}
+
+function isTunedPlan(tuned: unknown): tuned is TunedPlan {
+  return isObject(tuned) && typeof tuned.plan === 'string' &&
+    [tuned.rows, tuned.ms, tuned.defaultMs].every(value => Number.isFinite(value) && value as number > 0);
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

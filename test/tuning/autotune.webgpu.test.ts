@@ -8,6 +8,7 @@ import {candidatePlans, type MatMulProblem, type Plan} from '../../kernels/webgp
 import {layers as nmLayers, tune, type TunedProduct, type TuneProgress} from '../../src/index.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {chooserOf} from '../../src/tuning/choose.js';
+import {GpuClock} from '../../src/tuning/gpu_clock.js';
 import {fastestPlan} from '../../src/tuning/measure_plans.js';
 import {planName} from '../../src/tuning/tuned_plans.js';
 import {disposeModel, predicted, relativeDifference} from '../support/models.js';
@@ -278,6 +279,21 @@ describe('the race of plans', function() {
     const {plan, ms, defaultMs} = await fastestPlan(webgpu(), single, [tiles, gemv], soon());
     expect(plan.kind).to.equal('gemv');
     expect(ms).to.be.below(defaultMs);
+  });
+
+  it('has no winner where the clock sees no time pass', async () => {
+    const {time} = GpuClock.prototype;
+    GpuClock.prototype.time = record => {
+      record(undefined).submit();
+      return Promise.resolve(0);
+    };
+    try {
+      const small = problem(1, 32, 8, '2:4');
+      expect(await rejection(fastestPlan(webgpu(), small, [offered('gemv', small)], soon())))
+        .to.equal('it takes less time than the clock of this device can measure');
+    } finally {
+      GpuClock.prototype.time = time;
+    }
   });
 
   it('does not start when the time is over', async () => {

@@ -24,11 +24,11 @@ describe('the cache of tuned plans in a page', () => {
   });
 
   for (const damaged of ['{"version": 1, "adapters": 5}', 'no JSON']) {
-    it(`is refused with a warning where it holds ${damaged}, and written anew`, async () => {
+    it(`is warned of where it holds ${damaged}, and written anew`, async () => {
       await set('tuned-plans', damaged, stored());
       const warnings = await warningsOf(async () => expect(await readTuned(true, 'a GPU')).to.equal(undefined));
       expect(warnings).to.have.length(1);
-      expect(warnings[0]).to.include('IndexedDB tfjs-nm-sparse, is not used');
+      expect(warnings[0]).to.include('IndexedDB tfjs-nm-sparse, is damaged');
       await storeTuned(true, 'a GPU', RECORD);
       expect(await readTuned(true, 'a GPU')).to.deep.equal(RECORD);
       expect(await get('tuned-plans', stored())).to.be.a('string');

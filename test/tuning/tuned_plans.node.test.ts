@@ -61,31 +61,56 @@ describe('the cache of tuned plans in a file', () => {
 
   const record = (change: object) =>
     JSON.stringify({version: KERNELS_VERSION, adapters: {[ADAPTER]: {...RECORD, ...change}}});
-  const damaged: Array<[string, string]> = [
-    ['nothing', ''],
-    ['half a file', record({}).slice(0, 200)],
-    ['another file', '{"name": "package.json"}'],
-    ['null', 'null'],
-    ['a list', '[1, 2]'],
-    ['plans that are none', record({plans: {a: [{rows: 1}]}})],
-    ['plans that are no list', record({plans: {a: {rows: 1, plan: 'x', ms: 1, defaultMs: 1}}})],
-    ['a time below zero', record({plans: {a: [{rows: 1, plan: 'x', ms: -1, defaultMs: 1}]}})],
-    ['no plans', record({plans: null})],
-    ['a profile with a hole', record({profile: {name: 'GPU', tflops: 1}})],
-    ['a profile that is none', record({profile: 'fast'})],
+  const key = 'n 8 k 8 2:4 float32';
+  const sound = {profile: RECORD.profile, plans: {}};
+  const kept = {profile: RECORD.profile, plans: {[key]: [tunedPlan(1)]}};
+  /** What is stored, and what of it can be used. */
+  const damaged: Array<[string, string, object | undefined]> = [
+    ['nothing', '', undefined],
+    ['half a file', record({}).slice(0, 200), undefined],
+    ['another file', '{"name": "package.json"}', undefined],
+    ['null', 'null', undefined],
+    ['a list', '[1, 2]', undefined],
+    ['a record that is none', JSON.stringify({version: KERNELS_VERSION, adapters: {[ADAPTER]: 7}}), {plans: {}}],
+    ['plans that are none', record({plans: {[key]: [{rows: 1}]}}), sound],
+    ['a sound plan beside one that is none', record({plans: {[key]: [{rows: 1}, tunedPlan(1)]}}), kept],
+    ['plans that are no list', record({plans: {[key]: tunedPlan(1)}}), sound],
+    ['a time of 0 ms', record({plans: {[key]: [tunedPlan(1), tunedPlan(2, 'a plan', 0)]}}), kept],
+    ['a time below zero', record({plans: {[key]: [tunedPlan(2, 'a plan', -1)]}}), sound],
+    ['no plans', record({plans: null}), sound],
+    ['a profile with a hole', record({profile: {name: 'GPU', tflops: 1}}), {plans: RECORD.plans}],
+    ['a profile that is none', record({profile: 'fast'}), {plans: RECORD.plans}],
   ];
-  for (const [what, text] of damaged) {
-    it(`that holds ${what} is refused with a warning, and written anew`, async () => {
+  for (const [what, text, usable] of damaged) {
+    it(`that holds ${what} gives the rest with a warning, and is written without it`, async () => {
       await storeTuned(path, ADAPTER, RECORD);
       writeFileSync(path, text);
-      const warnings = await warningsOf(async () => expect(await readTuned(path, ADAPTER)).to.equal(undefined));
+      const warnings = await warningsOf(
+        async () => expect(await readTuned(path, ADAPTER)).to.deep.equal(usable));
       expect(warnings).to.have.length(1);
-      expect(warnings[0]).to.include(path).and.match(/is not used: .*tune\(\) writes it anew/);
+      expect(warnings[0]).to.include(path).and.match(/is damaged: .*tune\(\) measures and stores/);
       await storeTuned(path, ADAPTER, RECORD);
       expect(await warningsOf(() => readTuned(path, ADAPTER))).to.deep.equal([]);
       expect(await readTuned(path, ADAPTER)).to.deep.equal(RECORD);
     });
   }
+
+  it('keeps the plans of all adapters where those of one are damaged', async () => {
+    await storeTuned(path, 'another GPU', RECORD);
+    await storeTuned(path, ADAPTER, {plans: {}});
+    writeFileSync(path, readFileSync(path, 'utf8').replace('"plans": {}', '"plans": 5'));
+    await warningsOf(async () => expect(await readTuned(path, 'another GPU')).to.deep.equal(RECORD));
+    await warningsOf(() => storeTuned(path, ADAPTER, {plans: {}}));
+    expect(await readTuned(path, 'another GPU')).to.deep.equal(RECORD);
+  });
+
+  it('is never given what the next read would refuse', async () => {
+    await storeTuned(path, ADAPTER, {plans: {[key]: [
+      tunedPlan(1), tunedPlan(2, 'a plan', 0), tunedPlan(3, 'a plan', NaN), tunedPlan(4, 'a plan', Infinity),
+    ]}});
+    expect(await warningsOf(async () =>
+      expect(await readTuned(path, ADAPTER)).to.deep.equal({plans: {[key]: [tunedPlan(1)]}}))).to.deep.equal([]);
+  });
 
   it('takes any text for what it is, and never throws', async () => {
     await storeTuned(path, ADAPTER, RECORD);
