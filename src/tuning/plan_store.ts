@@ -92,11 +92,12 @@ class FileStore implements TextStore {
   /** Written beside the file and renamed. Of two processes that update at once, one's change is lost; no file is. */
   async update(change: (text: string | undefined) => string): Promise<void> {
     const {fs, path} = this.modules;
-    const temporary = `${this.name}.${process.pid}.tmp`;
+    // In a folder that others may write to, a name that can be guessed could be a link that they have put there.
+    const temporary = `${this.name}.${crypto.randomUUID()}.tmp`;
     const text = change(await this.read());
     await fs.mkdir(path.dirname(this.name), {recursive: true});
     try {
-      await fs.writeFile(temporary, text);
+      await fs.writeFile(temporary, text, {flag: 'wx'});
       await fs.rename(temporary, this.name);
     } catch (error) {
       await fs.rm(temporary, {force: true});

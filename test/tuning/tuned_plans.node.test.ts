@@ -1,5 +1,5 @@
 /** The cache of tuned plans as a file: kept, added to, and refused when damaged. */
-import {mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import {expect} from 'chai';
@@ -110,6 +110,18 @@ describe('the cache of tuned plans in a file', () => {
     ]}});
     expect(await warningsOf(async () =>
       expect(await readTuned(path, ADAPTER)).to.deep.equal({plans: {[key]: [tunedPlan(1)]}}))).to.deep.equal([]);
+  });
+
+  it('is written through no link and over no file that lies in its folder', async () => {
+    const victim = join(folder, 'victim.txt');
+    writeFileSync(victim, 'precious');
+    const links = ['plans.json', `plans.json.${process.pid}.tmp`];
+    mkdirSync(dirname(path));
+    links.forEach(link => symlinkSync(victim, join(dirname(path), link)));
+    await storeTuned(path, ADAPTER, RECORD);
+    expect(readFileSync(victim, 'utf8')).to.equal('precious');
+    expect(await readTuned(path, ADAPTER)).to.deep.equal(RECORD);
+    expect(readdirSync(dirname(path)).sort()).to.deep.equal(links);
   });
 
   it('takes any text for what it is, and never throws', async () => {
