@@ -10,6 +10,7 @@ import type {LayersModel} from '@tensorflow/tfjs-layers';
 import type {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
 import {formatPattern} from '../format/pattern.js';
 import {planLayers, PRUNE_OPTION_NAMES, type LayerPlan, type PruneOptions} from '../pruning/plan.js';
+import {checkOptionNames, describeValue} from '../util/options.js';
 import {compressKernel, memoryStorage, type KernelStorage} from './layers/compress_kernel.js';
 import {findLayers, kernelShape, type Found, type Layer, type LayerJson} from './layers/find.js';
 import {rebuild, rewrite} from './layers/rebuild.js';
@@ -161,15 +162,9 @@ class Progress {
 
 function checkArguments(model: LayersModel, options: PruneLayersModelOptions): void {
   checkModel(model);
-  if (options === null || typeof options !== 'object') {
-    throw new Error("pruneLayersModel: options is missing; give at least {pattern: '8:32v32'}.");
-  }
-  const unknown = Object.keys(options).find(name => !OPTION_NAMES.includes(name));
-  if (unknown !== undefined) {
-    throw new Error(`pruneLayersModel: there is no option '${unknown}'; the options are ${OPTION_NAMES.join(', ')}.`);
-  }
+  checkOptionNames('pruneLayersModel', options, OPTION_NAMES, "{pattern: '8:32v32'}");
   if (options.onProgress !== undefined && typeof options.onProgress !== 'function') {
-    throw new Error(`pruneLayersModel: onProgress is ${JSON.stringify(options.onProgress)}; give a function.`);
+    throw new Error(`pruneLayersModel: onProgress is ${describeValue(options.onProgress)}; give a function.`);
   }
 }
 
@@ -227,7 +222,7 @@ function masksByLayer(planned: Planned[], masks: Record<string, Tensor2D>): Map<
     throw new Error(`pruneLayersModel: masks${why}`);
   };
   if (typeof masks !== 'object' || masks === null || 'dataId' in masks) {
-    fail(` is ${String(masks)}; give an object {layer name: tensor [k, n]}.`);
+    fail(` is ${describeValue(masks)}; give an object {layer name: tensor [k, n]}.`);
   }
   const checked = Object.entries(masks).flatMap(([name, mask]) => {
     const named = planned.filter(({layer, path}) => layer.name === name || path === name);
@@ -241,8 +236,7 @@ function masksByLayer(planned: Planned[], masks: Record<string, Tensor2D>): Map<
             ('reason' in plan ? ` (${plan.reason}).` : ' (it is not built).'));
       }
       if (String(mask?.shape) !== String(shape) || mask.isDisposed) {
-        fail(`['${name}'] is ${mask?.isDisposed ? 'disposed' : `of shape [${mask?.shape}]`}; the layer's kernel is ` +
-            `[${shape}].`);
+        fail(`['${name}'] is ${describeValue(mask)}; the layer's kernel is [${shape}].`);
       }
       return [layer, mask];
     });

@@ -8,6 +8,7 @@
 import picomatch from 'picomatch/posix.js';
 import type {StorageDtype} from '../format/nm_sparse_matrix.js';
 import {parsePattern, type NMPattern, type PatternLike} from '../format/pattern.js';
+import {checkDtype, describeValue} from '../util/options.js';
 
 export interface PruneOptions {
   /** The pattern for every layer that no `perLayer` entry names. */
@@ -53,10 +54,10 @@ export function planLayers(
   };
   const {pattern, include, exclude, perLayer = {}, criterion = 'magnitude', dtype} = options;
   if (criterion !== 'magnitude') {
-    fail(`criterion is '${String(criterion)}'; give 'magnitude'.`);
+    fail(`criterion is ${describeValue(criterion)}; give 'magnitude'.`);
   }
-  if (dtype !== undefined && dtype !== 'float32' && dtype !== 'float16') {
-    fail(`dtype is '${String(dtype)}'; give 'float32' or 'float16'.`);
+  if (dtype !== undefined) {
+    checkDtype(caller, dtype);
   }
   if (typeof perLayer !== 'object' || perLayer === null || Array.isArray(perLayer)) {
     fail(`perLayer is ${JSON.stringify(perLayer)}; give an object {glob: pattern | 'dense'}.`);

@@ -392,7 +392,7 @@ describe('a wrong command line', () => {
     ['m.json out --pattern 2:4 --dtype float16', "unknown option '--dtype'" +
         '; --quantize_float16 stores weights as float16'],
     ['m.json out --pattern 2:4V8', "option '--pattern <N:MvL>' argument '2:4V8' is invalid. pattern '2:4V8' is not " +
-        "an N:M pattern. Write it as 'N:M' or 'N:MvL', e.g. '2:4' or '8:32v32'."],
+        "an N:M pattern. Write it as '2:4v8'."],
     [`m.json out --pattern ${'9'.repeat(100_000)}`, `option '--pattern <N:MvL>' argument '${'9'.repeat(100)}… ` +
         "(100000 characters)' is invalid. It is too long for a pattern."],
   ];

@@ -7,6 +7,7 @@ import {NMSparseMatrix, type StorageDtype} from '../../format/nm_sparse_matrix.j
 import {formatPattern, type NMPattern} from '../../format/pattern.js';
 import {NMDense} from '../../layers/nm_dense.js';
 import {decompress} from '../../ops/nm_sparse_mat_mul.js';
+import {UnsupportedWeightsError} from '../../util/options.js';
 import type {Layer} from './find.js';
 import type {WeightsSnapshot} from './weights.js';
 
@@ -70,12 +71,10 @@ export async function compressKernel(
       ...(then > now ? {reason: `float16 became float32: ${now} → ${then} bytes`} : {}),
     };
   } catch (error) {
-    // What compress says of the weights concerns this layer alone.
-    const {message} = error as Error;
-    if (!message.startsWith('compress: ')) {
-      throw error;
+    if (error instanceof UnsupportedWeightsError) {
+      return {reason: error.message};
     }
-    return {reason: message};
+    throw error;
   } finally {
     disposable.forEach(each => each.dispose());
   }
