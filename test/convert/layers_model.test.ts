@@ -352,7 +352,7 @@ describe('pruneLayersModel', () => {
   describe('refuses', () => {
     const model = () => tfl.sequential({layers: [dense({units: 8, inputShape: [8], name: 'only'})]});
     const wrong: [string, unknown, RegExp][] = [
-      ['no options', undefined, /^pruneLayersModel: options is undefined; give an object such as \{pattern: '8:32v32'\}\.$/],
+      ['no options', undefined, /^pruneLayersModel: options is undefined; give an object such as \{pattern: /],
       ['no pattern', {}, /^pruneLayersModel: pattern is missing; give one, e\.g\. '2:4' or '8:32v32', or perLayer\.$/],
       ['a pattern that is none', {pattern: '2-4'}, /^pruneLayersModel: option pattern: pattern '2-4' is not an N:M/],
       ['a perLayer pattern that is none', {perLayer: {'a*': '5:4'}}, /^pruneLayersModel: perLayer\['a\*'\]: .*N=5 of/],
