@@ -11,7 +11,7 @@ import {compositeKernels} from '../../kernels/composite/nm_sparse_mat_mul.js';
 import {NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
 import {cpuKernels} from '../../kernels/cpu/nm_sparse_mat_mul.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
-import {webgpuKernels} from '../../kernels/webgpu/nm_sparse_mat_mul.js';
+import {webgpuKernels} from '../../kernels/webgpu/run_plan.js';
 import {choosePlan, chooserOf} from '../tuning/choose.js';
 import {gradients} from './gradient.js';
 

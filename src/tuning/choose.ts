@@ -7,7 +7,7 @@
  * tune wait for them.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import {candidatePlans, type MatMulProblem, type Plan, type ProgramLimits} from '../../kernels/webgpu/select.js';
+import {candidatePlans, type MatMulProblem, type Plan, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
 import {predict, type Prediction} from './cost_model.js';
 import {adapterNames, profileOf, type AdapterNames, type DeviceProfile} from './device_profile.js';
 import type {CachePlace} from './plan_store.js';

@@ -12,9 +12,9 @@
  * Only the order of the predictions matters, for it chooses the program. Pure arithmetic: it runs, and can be tested,
  * where there is no GPU. For one plan it never falls where rows, n or k grow.
  */
-import {gemmGeometry, stepsPerSlice} from '../../kernels/webgpu/gemm_config.js';
-import {gemvGeometry, keptPerSplit} from '../../kernels/webgpu/nm_gemv_webgpu.js';
-import {transposedX, type MatMulProblem, type Plan} from '../../kernels/webgpu/select.js';
+import {gemmGeometry, stepsPerSlice} from '../../kernels/webgpu/gemm/config.js';
+import {gemvGeometry, keptPerSplit} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
+import {transposedX, type MatMulProblem, type Plan} from '../../kernels/webgpu/candidates.js';
 import {partShapes, type StorageDtype} from '../format/nm_sparse_matrix.js';
 import {indexBits} from '../format/pack.js';
 import {keptRowCount, type NMPattern} from '../format/pattern.js';

@@ -5,15 +5,15 @@
 import {expect} from 'chai';
 import fc from 'fast-check';
 import {ACTIVATIONS} from '../../kernels/contract.js';
-import {NMDecompressProgram} from '../../kernels/webgpu/decompress_webgpu.js';
-import {NO_EPILOGUE, type EpilogueConfig} from '../../kernels/webgpu/epilogue.js';
-import {gemmGeometry} from '../../kernels/webgpu/gemm_config.js';
-import {NMGemmProgram} from '../../kernels/webgpu/nm_gemm_webgpu.js';
-import {gemvGeometry, NMGemvProgram, type GemvConfig} from '../../kernels/webgpu/nm_gemv_webgpu.js';
+import {NMDecompressProgram} from '../../kernels/webgpu/passes/decompress_webgpu.js';
+import {NO_EPILOGUE, type EpilogueConfig} from '../../kernels/webgpu/wgsl/epilogue.js';
+import {gemmGeometry} from '../../kernels/webgpu/gemm/config.js';
+import {NMGemmProgram} from '../../kernels/webgpu/gemm/nm_gemm_webgpu.js';
+import {gemvGeometry, NMGemvProgram, type GemvConfig} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
 import {
   candidatePlans, largestBinding, transposedX, wordsPerGroup, type MatMulProblem, type Plan, type ProgramLimits,
-} from '../../kernels/webgpu/select.js';
-import {NMTransposeProgram} from '../../kernels/webgpu/transpose_webgpu.js';
+} from '../../kernels/webgpu/candidates.js';
+import {NMTransposeProgram} from '../../kernels/webgpu/passes/transpose_webgpu.js';
 import {indexBits} from '../../src/format/pack.js';
 import {keptRowCount, parsePattern, VECTOR_LENGTHS} from '../../src/format/pattern.js';
 import {planName} from '../../src/tuning/tuned_plans.js';

@@ -11,14 +11,14 @@ import {create} from 'webgpu';
 import {
   ACTIVATIONS, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, toAttrs, type MatMulAttrs, type MatrixAttrs,
 } from '../../kernels/contract.js';
-import {NO_EPILOGUE, type EpilogueConfig} from '../../kernels/webgpu/epilogue.js';
-import {gemmGeometry, type GemmConfig} from '../../kernels/webgpu/gemm_config.js';
-import {NMGemmProgram} from '../../kernels/webgpu/nm_gemm_webgpu.js';
-import {gemvGeometry, NMGemvProgram} from '../../kernels/webgpu/nm_gemv_webgpu.js';
-import {webgpuKernels} from '../../kernels/webgpu/nm_sparse_mat_mul.js';
+import {NO_EPILOGUE, type EpilogueConfig} from '../../kernels/webgpu/wgsl/epilogue.js';
+import {gemmGeometry, type GemmConfig} from '../../kernels/webgpu/gemm/config.js';
+import {NMGemmProgram} from '../../kernels/webgpu/gemm/nm_gemm_webgpu.js';
+import {gemvGeometry, NMGemvProgram} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
+import {webgpuKernels} from '../../kernels/webgpu/run_plan.js';
 import {
   candidatePlans, wordsPerGroup, type MatMulProblem, type Plan, type ProgramLimits,
-} from '../../kernels/webgpu/select.js';
+} from '../../kernels/webgpu/candidates.js';
 import {partShapes} from '../../src/format/nm_sparse_matrix.js';
 import {indexBits} from '../../src/format/pack.js';
 import {formatPattern, keptRowCount, parsePattern} from '../../src/format/pattern.js';

@@ -1,7 +1,7 @@
 /** Choosing a plan: predicted, tuned, remembered. On plain data: no GPU is asked anything. */
 import {expect} from 'chai';
-import {NO_EPILOGUE} from '../../kernels/webgpu/epilogue.js';
-import {candidatePlans, type MatMulProblem} from '../../kernels/webgpu/select.js';
+import {NO_EPILOGUE} from '../../kernels/webgpu/wgsl/epilogue.js';
+import {candidatePlans, type MatMulProblem} from '../../kernels/webgpu/candidates.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {PlanChooser} from '../../src/tuning/choose.js';
 import {predict} from '../../src/tuning/cost_model.js';

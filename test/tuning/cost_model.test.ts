@@ -1,9 +1,9 @@
 /** The cost model: what it promises for any plan on offer, and what it must see in plans made to show it. */
 import {expect} from 'chai';
 import fc from 'fast-check';
-import {NO_EPILOGUE} from '../../kernels/webgpu/epilogue.js';
-import {gemmGeometry} from '../../kernels/webgpu/gemm_config.js';
-import {candidatePlans, type MatMulProblem, type Plan} from '../../kernels/webgpu/select.js';
+import {NO_EPILOGUE} from '../../kernels/webgpu/wgsl/epilogue.js';
+import {gemmGeometry} from '../../kernels/webgpu/gemm/config.js';
+import {candidatePlans, type MatMulProblem, type Plan} from '../../kernels/webgpu/candidates.js';
 import {parsePattern, VECTOR_LENGTHS} from '../../src/format/pattern.js';
 import {COST, predict} from '../../src/tuning/cost_model.js';
 import {profileOf, type DeviceProfile} from '../../src/tuning/device_profile.js';

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {createStore, del} from 'idb-keyval';
 import {expect} from 'chai';
-import {NO_EPILOGUE} from '../../kernels/webgpu/epilogue.js';
+import {NO_EPILOGUE} from '../../kernels/webgpu/wgsl/epilogue.js';
 import {tune} from '../../src/index.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {chooserOf, PlanChooser} from '../../src/tuning/choose.js';

@@ -5,7 +5,7 @@
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {
   epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms, type EpilogueConfig,
-} from './epilogue.js';
+} from '../wgsl/epilogue.js';
 
 const THREADS = 64;
 

@@ -7,9 +7,9 @@
  * the next group, brings at least so many.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
-import type {NMPattern} from '../../src/format/pattern.js';
-import {indicesSnippet, valuesComponents, valuesSnippet, type CompressedConfig} from './compressed_wgsl.js';
-import {range} from './range.js';
+import type {NMPattern} from '../../../src/format/pattern.js';
+import {indicesSnippet, valuesComponents, valuesSnippet, type CompressedConfig} from '../wgsl/compressed.js';
+import {range} from '../wgsl/range.js';
 
 const THREADS = 128;
 /** Elements of a tile: the default limit of 16 KB of workgroup memory. */

@@ -12,16 +12,16 @@ import {keptRowCount} from '../../src/format/pattern.js';
 import {
   fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatMulInputs, type MatrixAttrs,
 } from '../contract.js';
-import {isDense} from './compressed_wgsl.js';
-import {NMDecompressProgram} from './decompress_webgpu.js';
-import {epilogueUniformData, type EpilogueConfig} from './epilogue.js';
-import {NMGatherKeptProgram} from './gather_kept_webgpu.js';
-import {NMGemmProgram} from './nm_gemm_webgpu.js';
-import {NMGemvProgram} from './nm_gemv_webgpu.js';
-import {NMReduceProgram} from './reduce_webgpu.js';
+import {isDense} from './wgsl/compressed.js';
+import {NMDecompressProgram} from './passes/decompress_webgpu.js';
+import {epilogueUniformData, type EpilogueConfig} from './wgsl/epilogue.js';
+import {NMGatherKeptProgram} from './passes/gather_kept_webgpu.js';
+import {NMGemmProgram} from './gemm/nm_gemm_webgpu.js';
+import {NMGemvProgram} from './gemv/nm_gemv_webgpu.js';
+import {NMReduceProgram} from './passes/reduce_webgpu.js';
 import {runPasses, type Pass} from './run_passes.js';
-import {transposedX, wordsPerGroup, type MatMulProblem, type Plan} from './select.js';
-import {NMTransposeProgram} from './transpose_webgpu.js';
+import {transposedX, wordsPerGroup, type MatMulProblem, type Plan} from './candidates.js';
+import {NMTransposeProgram} from './passes/transpose_webgpu.js';
 
 type Args = Parameters<KernelFunc>[0];
 

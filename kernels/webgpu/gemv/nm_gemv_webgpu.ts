@@ -19,15 +19,15 @@
  * columns, and an infinite x makes NaN of what was dropped, as in a dense product.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
-import {indexBits} from '../../src/format/pack.js';
+import {indexBits} from '../../../src/format/pack.js';
 import {
   indicesSnippet, isDense, spreadWeight, valuesComponents, valuesSnippet, type CompressedConfig,
-} from './compressed_wgsl.js';
+} from '../wgsl/compressed.js';
 import {
   epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms, type EpilogueConfig,
-} from './epilogue.js';
-import type {GemmSize} from './nm_gemm_webgpu.js';
-import {range} from './range.js';
+} from '../wgsl/epilogue.js';
+import type {GemmSize} from '../gemm/nm_gemm_webgpu.js';
+import {range} from '../wgsl/range.js';
 
 export interface GemvConfig extends CompressedConfig {
   /** Rows of y a workgroup computes; rows beyond the last are computed again and not stored. */

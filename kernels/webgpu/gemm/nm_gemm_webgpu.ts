@@ -21,11 +21,11 @@
  * non-uniform), hence the fixed steps per split.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
-import {indexBits} from '../../src/format/pack.js';
-import {indicesSnippet, spreadWeight, storedType, valuesComponents, valuesSnippet} from './compressed_wgsl.js';
-import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms} from './epilogue.js';
-import {gemmGeometry, paddedRows, stepsPerSlice, type GemmConfig, type GemmGeometry} from './gemm_config.js';
-import {range} from './range.js';
+import {indexBits} from '../../../src/format/pack.js';
+import {indicesSnippet, spreadWeight, storedType, valuesComponents, valuesSnippet} from '../wgsl/compressed.js';
+import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms} from '../wgsl/epilogue.js';
+import {gemmGeometry, paddedRows, stepsPerSlice, type GemmConfig, type GemmGeometry} from './config.js';
+import {range} from '../wgsl/range.js';
 
 /** What is multiplied: x [rows, depth] by W [depth, cols], of which keptRows rows are stored. */
 export interface GemmSize {

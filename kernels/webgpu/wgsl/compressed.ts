@@ -2,9 +2,9 @@
  * How shaders read a compressed matrix: WGSL functions over the bindings `values` and `indices`. Every program that
  * touches one includes these, so the layout (docs/format.md) is decoded in one place.
  */
-import {indexBits} from '../../src/format/pack.js';
-import type {NMPattern} from '../../src/format/pattern.js';
-import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
+import {indexBits} from '../../../src/format/pack.js';
+import type {NMPattern} from '../../../src/format/pattern.js';
+import type {StorageDtype} from '../../../src/format/nm_sparse_matrix.js';
 import {range} from './range.js';
 
 /** What of a matrix decides the shader text. */

@@ -4,7 +4,7 @@
  *
  * Formulas after tfjs-backend-webgpu's unary and binary ops; gelu after tfjs-layers/src/activations.ts.
  */
-import type {FusedActivation} from '../contract.js';
+import type {FusedActivation} from '../../contract.js';
 
 /** The part of a shader's configuration that the epilogue depends on. */
 export interface EpilogueConfig {

@@ -14,12 +14,12 @@
 import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
 import {indexWordsPerGroup} from '../../src/format/pack.js';
 import {keptRowCount, type NMPattern} from '../../src/format/pattern.js';
-import {isDense, type CompressedConfig} from './compressed_wgsl.js';
-import {NO_EPILOGUE, type EpilogueConfig} from './epilogue.js';
+import {isDense, type CompressedConfig} from './wgsl/compressed.js';
+import {NO_EPILOGUE, type EpilogueConfig} from './wgsl/epilogue.js';
 import {
   blockCount, gemmGeometry, paddedRows, stepsPerSlice, type GemmConfig, type GemmStrategy,
-} from './gemm_config.js';
-import {gemvGeometry, keptPerSplit, type GemvConfig} from './nm_gemv_webgpu.js';
+} from './gemm/config.js';
+import {gemvGeometry, keptPerSplit, type GemvConfig} from './gemv/nm_gemv_webgpu.js';
 import {largestTensor, type BufferLimits} from './run_passes.js';
 
 /** What of GPUSupportedLimits bounds the choice. */

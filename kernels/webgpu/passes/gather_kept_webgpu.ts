@@ -2,7 +2,7 @@
  * nmGatherKept on WebGPU: of a dense [k, n] the kept entries [w, n]. One thread an entry.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
-import {indicesSnippet, type CompressedConfig} from './compressed_wgsl.js';
+import {indicesSnippet, type CompressedConfig} from '../wgsl/compressed.js';
 
 const THREADS = 64;
 

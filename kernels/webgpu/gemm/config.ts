@@ -5,8 +5,8 @@
  *
  * Blocking after NM-SpMM (arXiv 2503.01253) section III-A: workgroup tile → subgroup tile → thread tile.
  */
-import type {CompressedConfig} from './compressed_wgsl.js';
-import type {EpilogueConfig} from './epilogue.js';
+import type {CompressedConfig} from '../wgsl/compressed.js';
+import type {EpilogueConfig} from '../wgsl/epilogue.js';
 
 /**
  * How the rows of x that a block of W needs come to workgroup memory (paper, section III-B):
