@@ -10,7 +10,7 @@
  */
 import {appendFileSync} from 'node:fs';
 import {parseArgs} from 'node:util';
-import type {Plan} from '../../kernels/webgpu/candidates.js';
+import type {Plan} from '../../kernels/webgpu/plan.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {chooserOf} from '../../src/tuning/choose.js';
 import {setUpDawn} from './dawn.js';

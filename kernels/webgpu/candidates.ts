@@ -1,90 +1,87 @@
 /**
- * Which programs can multiply: the plans worth considering for a shape and pattern on a device, before any GPU work, so
- * that they can be tested and printed anywhere. Which of them is best is for src/tuning to say, by its model or by
- * measurement.
+ * Lists the plans worth considering for a product on a device: which kernel, which tile, how k is split. Pure
+ * functions, so plans can be tested and printed without a GPU. src/tuning picks one, by cost model or by measurement.
  *
- * Few rows: the GEMV, since reading W is the work. Otherwise the GEMM, its kept rows split over workgroups if need be
- * (split-k). Packed brings one row of x to workgroup memory for each kept row and group of a tile, window M/N rows for
- * each kept row: that is the paper's packing (section III-B) without the union, since each group has its own copy.
- * Groups narrower than a vec4 have no load of x of their own; where their windows are short, W's kept rows are spread
- * to whole windows on the way to workgroup memory. And any W can be expanded to dense by a pass of its own, and
- * multiplied so: the pass moves a few bytes for each element of W, the product computes 2·rows. That is the way where
- * sparse would lose, and of narrow groups with long windows.
+ * GEMV, up to 64 rows: reading W dominates.
+ *
+ * GEMM, from 9 rows, with split-K or slices if there are too few tiles to fill the GPU. Its strategies differ in what
+ * they stage in workgroup memory (paper, section III-B).
+ * - packed: the kept rows of x, once per column group. (The paper stages the union over groups; here each group has
+ *   its own copy.)
+ * - window: whole windows of x, shared by all groups: M/N rows per kept row.
+ * - spread (zero-filled), for groups narrower than a vec4 and short windows: whole windows of x, and W's kept rows
+ *   scattered into windows of zeros.
+ * - dense: nothing to pick.
+ *
+ * Dense fallback (`expand`): one dispatch decompresses W, then the dense GEMM runs. Decompression moves a few bytes
+ * per element of W, the GEMM does 2·rows FLOPs per element. It is used where a sparse plan would be slower, and for
+ * narrow groups with long windows.
  */
-import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
-import {indexWordsPerGroup} from '../../src/format/pack.js';
 import {keptRowCount, type NMPattern} from '../../src/format/pattern.js';
-import {isDense, type CompressedConfig} from './wgsl/compressed.js';
-import {NO_EPILOGUE, type EpilogueConfig} from './wgsl/epilogue.js';
-import {
-  blockCount, gemmGeometry, paddedRows, stepsPerSlice, type GemmConfig, type GemmStrategy,
-} from './gemm/config.js';
-import {gemvGeometry, keptPerSplit, type GemvConfig} from './gemv/nm_gemv_webgpu.js';
+import {blockCount, gemmGeometry, stepsPerSlice, type GemmConfig, type GemmStrategy} from './gemm/config.js';
+import {gemvGeometry, keptPerSplit, type GemvConfig} from './gemv/config.js';
+import {largestBinding, type MatMulProblem, type Plan} from './plan.js';
 import {largestTensor, type BufferLimits} from './run_passes.js';
+import {isDense, type CompressedConfig} from './wgsl/compressed.js';
+import {NO_EPILOGUE} from './wgsl/epilogue.js';
 
-/** What of GPUSupportedLimits bounds the choice. */
+/** The device limits that a plan must respect, a subset of GPUSupportedLimits. */
 export interface ProgramLimits extends BufferLimits {
   maxComputeWorkgroupStorageSize: number;
   maxComputeInvocationsPerWorkgroup: number;
   maxComputeWorkgroupSizeX: number;
 }
 
-/** What is multiplied. */
-export interface MatMulProblem {
-  rows: number;
-  /** [k, n] */
-  shape: [number, number];
-  pattern: NMPattern;
-  dtype: StorageDtype;
-  epilogue: EpilogueConfig;
-}
-
-/**
- * The programs of one product. With more than one split, a reduce pass with the epilogue follows. `expand`: W is
- * brought to dense float32 [k, n] first, which `config` then multiplies.
- */
-export type Plan =
-  {kind: 'gemv'; config: GemvConfig; splits: number} |
-  {kind: 'gemm'; config: GemmConfig; splits: number; expand: boolean};
-
 /** The pattern of every dense configuration, so that all share their shaders. */
 const DENSE_PATTERN: NMPattern = {n: 1, m: 1, vectorLength: 1};
 
-/** From one row on a GEMV is worth trying, up to the rows that it takes W four times for; a GEMM from some on. */
+/**
+ * GEMV plans are offered for 1 to 64 rows: a workgroup covers at most 16 rows, so at 64 rows W is read four times. GEMM
+ * plans are offered from 9 rows up.
+ */
 const MAX_GEMV_ROWS = 64;
 const MIN_GEMM_ROWS = 9;
-/** Threads that keep any GPU busy: kept rows are split over workgroups up to there. */
+/** Number of threads that fills any GPU. Kept rows are split over workgroups up to this number. */
 const ENOUGH_THREADS = 2 ** 18;
 const GEMM_SPLITS = [1, 2, 3, 4, 6, 8, 16];
-/** In place of splits: both at once were never within a twentieth of the best plan, nor were eight slices. */
+/**
+ * Slices are an alternative to splits; the two are never combined. Plans with both, or with eight slices, never came
+ * within 5 % of the best plan.
+ */
 const GEMM_SLICES = [1, 2, 4] as const;
-/** Threads of a workgroup that slices may fill up to. */
+/** Maximum threads per workgroup when its threads are divided into slices. */
 const MAX_SLICED_THREADS = 256;
-/** Multiply-adds of a thread in a step, beyond which slices measured up to four times slower: no registers are left. */
+/** Most multiply-adds per thread and K-tile with slices. Beyond it no registers are left: up to four times slower. */
 const MAX_SLICED_STEP = 512;
-/** vec4s of the next step that a thread has registers for: with 12 kernels were up to twice as slow. */
+/**
+ * Most vec4s a thread may prefetch for the next K-tile. Kernels that prefetched 12 took up to twice as long: they spill
+ * registers.
+ */
 const MAX_LOADS = 11;
 const GEMV_SPLITS = [1, 2, 4, 8, 16];
-/** Rows up to which workgroups of 4 vec4 columns are offered: they have the most slices, and each reads its own x. */
+/**
+ * Largest row count for which 16-column GEMV workgroups (4 vec4s) are offered. They have the most slices, and every
+ * slice loads rows of x of its own, so their cost grows fastest with the row count.
+ */
 const MAX_ROWS_OF_SHORT_RUNS = 8;
 /** Rows up to which the GEMV reads x in place (gemvGeometry). */
 const MAX_ROWS_IN_PLACE = 2;
-/** Rows up to which workgroups of more threads than 256 have registers for their sums. */
+/** Largest row count for which workgroups of more than 256 threads have enough registers for their accumulators. */
 const MAX_ROWS_OF_MANY_THREADS = 2;
-/** Steps or turns below which a split spends its time starting and ending. */
+/** Fewest K-tiles (GEMM) or loop iterations (GEMV) per split: with fewer, most of a split is prologue and reduction. */
 const MIN_STEPS_PER_SPLIT = 4;
 const MIN_TURNS_PER_SPLIT = 2;
-/** Multiply-adds a thread has written out in the loop of its steps: more no longer pays, and compiles ever longer. */
+/** Most multiply-adds per thread in an unrolled K-tile: more unrolling gains nothing and compiles more slowly. */
 const MAX_UNROLLED = 2048;
 
 type Tile = [tileRows: number, tileCols: number, threadRows: number, threadCols: number];
 
-/** Tiles of what is dense in workgroup memory. */
+/** Tiles of the strategies whose inner loop is dense and shares one x. */
 const DENSE_TILES: Tile[] = [
   [128, 128, 16, 8], [128, 64, 8, 8], [64, 64, 8, 8], [64, 32, 8, 4], [32, 128, 8, 8], [32, 64, 8, 4],
   [32, 32, 4, 4], [16, 128, 8, 8], [16, 64, 8, 4], [16, 32, 4, 4],
 ];
-/** Tiles worth trying, the best at 4096³ first (docs/benchmarks.md), then smaller ones for less work than that. */
+/** Tiles worth trying: the fastest at 4096³ first (docs/benchmarks.md), then smaller ones for smaller products. */
 const TILES: Record<GemmStrategy, Tile[]> = {
   dense: DENSE_TILES,
   spread: DENSE_TILES,
@@ -129,21 +126,6 @@ export function candidatePlans(problem: MatMulProblem, limits: ProgramLimits): P
   const plans = [...gemms, ...gemvPlans(problem, limits, gemvRows(problem)).filter(isBindable)];
   // The last resort is slow but needs no buffer beside the product's own tensors: x is read as it lies.
   return plans.length > 0 ? plans : gemvPlans(problem, limits, MAX_ROWS_IN_PLACE).filter(({splits}) => splits === 1);
-}
-
-/** Bytes of the largest buffer that a plan binds beside the inputs. */
-export function largestBinding(plan: Plan, {rows, shape: [k, n]}: MatMulProblem): number {
-  const partial = plan.splits > 1 ? plan.splits * rows * n : 0;
-  const {kMajor, stride} = transposedX(plan, rows);
-  return 4 * Math.max(partial, kMajor ? stride * k : 0, plan.kind === 'gemm' && plan.expand ? k * n : 0);
-}
-
-/** Whether a plan takes x transposed, and the rows it is padded to. */
-export function transposedX(plan: Plan, rows: number): {kMajor: boolean; stride: number} {
-  if (plan.kind === 'gemm') {
-    return {kMajor: true, stride: paddedRows(plan.config, rows)};
-  }
-  return {kMajor: gemvGeometry(plan.config).kMajor, stride: Math.ceil(rows / plan.config.rows) * plan.config.rows};
 }
 
 function compressed({shape: [, n], pattern, dtype}: MatMulProblem): CompressedConfig {
@@ -257,9 +239,4 @@ function fits(config: GemmConfig, limits: ProgramLimits): boolean {
   const sharesX = strategy !== 'packed' || pattern.vectorLength >= threadCols;
   return turnsAreWhole && slicesFit && sharesX && loadsPerThread <= MAX_LOADS && threads <= mostThreads(limits) &&
       workgroupBytes <= limits.maxComputeWorkgroupStorageSize;
-}
-
-/** Words of packed offsets a group takes: a uniform of every program that reads indices. */
-export function wordsPerGroup({shape: [k], pattern}: {shape: [number, number]; pattern: NMPattern}): number {
-  return indexWordsPerGroup(keptRowCount(k, pattern), pattern);
 }

@@ -1,27 +1,29 @@
 /**
- * The kernels registered on the WebGPU backend: which programs one call runs, and on what. Each program has a file of
- * its own beside this one. Only types come from tfjs-backend-webgpu, so importing this package does
- * not require that backend to be installed.
+ * The kernels registered on the WebGPU backend: a plan becomes dispatches, and those an output. Each program has a file
+ * of its own (gemm, gemv, passes). Only types come from tfjs-backend-webgpu, so this package loads where that backend
+ * is not installed.
  *
  * A float32 tensor may lie in a buffer of int32: tfjs's cast from int32 or bool to float32 changes the tensor's dtype
  * and leaves the data alone. tfjs declares a binding by what its buffer holds, so shaders convert all floats they read.
  */
 import type {KernelConfig, KernelFunc, TensorInfo} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import {keptRowCount} from '../../src/format/pattern.js';
+import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
+import {keptRowCount, type NMPattern} from '../../src/format/pattern.js';
 import {
   fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatMulInputs, type MatrixAttrs,
 } from '../contract.js';
-import {isDense} from './wgsl/compressed.js';
-import {NMDecompressProgram} from './passes/decompress_webgpu.js';
-import {epilogueUniformData, type EpilogueConfig} from './wgsl/epilogue.js';
-import {NMGatherKeptProgram} from './passes/gather_kept_webgpu.js';
 import {NMGemmProgram} from './gemm/nm_gemm_webgpu.js';
 import {NMGemvProgram} from './gemv/nm_gemv_webgpu.js';
+import {NMDecompressProgram} from './passes/decompress_webgpu.js';
+import {NMGatherKeptProgram} from './passes/gather_kept_webgpu.js';
 import {NMReduceProgram} from './passes/reduce_webgpu.js';
-import {runPasses, type Pass} from './run_passes.js';
-import {transposedX, wordsPerGroup, type MatMulProblem, type Plan} from './candidates.js';
 import {NMTransposeProgram} from './passes/transpose_webgpu.js';
+import {transposedX, wordsPerGroup, type MatMulProblem, type Plan} from './plan.js';
+import type {ProductSize} from './program_util.js';
+import {runPasses, type Pass} from './run_passes.js';
+import {isDense, type CompressedConfig} from './wgsl/compressed.js';
+import {epilogueUniformData, type EpilogueConfig} from './wgsl/epilogue.js';
 
 type Args = Parameters<KernelFunc>[0];
 
@@ -48,10 +50,7 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args, choose: Choo
   const epilogueData = epilogueUniformData(epilogue, leakyreluAlpha);
   const plan = choose({rows, shape, pattern, dtype, epilogue}, backend);
   const expand = plan.kind === 'gemm' && plan.expand;
-  const size = {
-    rows, cols, depth, keptRows: expand ? depth : keptRowCount(depth, pattern),
-    wordsPerGroup: wordsPerGroup({shape, pattern}),
-  };
+  const size = {rows, ...matrixSize(shape, pattern), ...(expand ? {keptRows: depth} : {})};
   const {kMajor, stride} = transposedX(plan, rows);
   const left = kMajor ? transpose(x, stride, maxDispatch) : x;
   const right = expand ? decompress(values, indices, {pattern, shape, dtype}, maxDispatch) : values;
@@ -64,12 +63,26 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args, choose: Choo
     uniforms: [...program.uniformData(), ...(isPartial ? [] : epilogueData)],
     output: isPartial ? 'partial sums of y' : 'y',
   };
-  return runPasses('nmSparseMatMul', backend, !isPartial ? product : {
-    program: new NMReduceProgram(rows, cols, epilogue),
+  if (!isPartial) {
+    return runPasses('nmSparseMatMul', backend, product);
+  }
+  const reduction = new NMReduceProgram(rows, cols, plan.splits, epilogue);
+  return runPasses('nmSparseMatMul', backend, {
+    program: reduction,
     inputs: [product, ...epilogueTensors],
-    uniforms: [...NMReduceProgram.uniformData(cols, plan.splits), ...epilogueData],
+    uniforms: [...reduction.uniformData(), ...epilogueData],
     output: 'y',
   });
+}
+
+function matrixSize([depth, cols]: [number, number], pattern: NMPattern): Omit<ProductSize, 'rows'> {
+  return {
+    depth, cols, keptRows: keptRowCount(depth, pattern), wordsPerGroup: wordsPerGroup({shape: [depth, cols], pattern}),
+  };
+}
+
+function compressedConfig([, n]: [number, number], pattern: NMPattern, dtype: StorageDtype): CompressedConfig {
+  return {pattern, dtype, alignedCols: n % 4 === 0};
 }
 
 function nmDecompress({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
@@ -87,22 +100,17 @@ function transpose(x: TensorInfo, stride: number, maxDispatch: number): Pass {
 
 function decompress(
     values: TensorInfo, indices: TensorInfo, {pattern, shape, dtype}: MatrixAttrs, maxDispatch: number): Pass {
-  const [depth, cols] = shape;
-  const size = {depth, cols, keptRows: keptRowCount(depth, pattern), wordsPerGroup: wordsPerGroup({shape, pattern})};
-  const program = new NMDecompressProgram({pattern, dtype, alignedCols: cols % 4 === 0}, size, maxDispatch);
+  const program = new NMDecompressProgram(
+    compressedConfig(shape, pattern, dtype), matrixSize(shape, pattern), maxDispatch);
   return {program, inputs: [values, indices], uniforms: program.uniformData(), output: 'the dense W'};
 }
 
 function nmGatherKept({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   const {dense, indices} = inputs as {dense: TensorInfo; indices: TensorInfo};
   const {pattern, shape, dtype} = fromAttrs<MatrixAttrs>(attrs);
-  const [depth, cols] = shape;
-  const config = {pattern, dtype, alignedCols: cols % 4 === 0};
+  const program = new NMGatherKeptProgram(compressedConfig(shape, pattern, dtype), matrixSize(shape, pattern));
   return runPasses('nmGatherKept', anyBackend as unknown as WebGPUBackend, {
-    program: new NMGatherKeptProgram(config, keptRowCount(depth, pattern), cols),
-    inputs: [dense, indices],
-    uniforms: NMGatherKeptProgram.uniformData(cols, depth, wordsPerGroup({shape, pattern})),
-    output: 'the kept entries',
+    program, inputs: [dense, indices], uniforms: program.uniformData(), output: 'the kept entries',
   });
 }
 

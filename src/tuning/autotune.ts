@@ -5,7 +5,7 @@
 import {backend, getBackend, ready} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
-import type {MatMulProblem, Plan} from '../../kernels/webgpu/candidates.js';
+import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
 import {formatPattern} from '../format/pattern.js';
 import {chooserOf, observeProblems, type PlanChooser} from './choose.js';
 import {predict} from './cost_model.js';

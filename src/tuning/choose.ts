@@ -7,7 +7,8 @@
  * tune wait for them.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import {candidatePlans, type MatMulProblem, type Plan, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
+import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
+import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
 import {predict, type Prediction} from './cost_model.js';
 import {adapterNames, profileOf, type AdapterNames, type DeviceProfile} from './device_profile.js';
 import type {CachePlace} from './plan_store.js';

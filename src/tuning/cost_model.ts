@@ -13,8 +13,8 @@
  * where there is no GPU. For one plan it never falls where rows, n or k grow.
  */
 import {gemmGeometry, stepsPerSlice} from '../../kernels/webgpu/gemm/config.js';
-import {gemvGeometry, keptPerSplit} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
-import {transposedX, type MatMulProblem, type Plan} from '../../kernels/webgpu/candidates.js';
+import {gemvGeometry, keptPerSplit} from '../../kernels/webgpu/gemv/config.js';
+import {transposedX, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
 import {partShapes, type StorageDtype} from '../format/nm_sparse_matrix.js';
 import {indexBits} from '../format/pack.js';
 import {keptRowCount, type NMPattern} from '../format/pattern.js';

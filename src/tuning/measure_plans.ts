@@ -3,7 +3,7 @@
  * after round, so that a clock that rises or a laptop that throttles meets all of them alike.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import type {MatMulProblem, Plan} from '../../kernels/webgpu/candidates.js';
+import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
 import {GpuClock, timeOneRun} from './gpu_clock.js';
 import {SampleProduct} from './sample_product.js';
 import {planName} from './tuned_plans.js';

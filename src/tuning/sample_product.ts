@@ -8,7 +8,7 @@ import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {NM_SPARSE_MAT_MUL, toAttrs} from '../../kernels/contract.js';
 import {webgpuKernels} from '../../kernels/webgpu/run_plan.js';
 import {largestTensor} from '../../kernels/webgpu/run_passes.js';
-import type {MatMulProblem, Plan} from '../../kernels/webgpu/candidates.js';
+import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
 import {partShapes} from '../format/nm_sparse_matrix.js';
 import {packHalves, packIndices} from '../format/pack.js';
 import {groupCount, keptRowCount, type NMPattern} from '../format/pattern.js';

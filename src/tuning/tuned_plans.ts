@@ -7,7 +7,7 @@
  * The key is what a measurement holds for: the adapter; rows, k, n, pattern and storage of the product; and the version
  * of the kernels. Bias and activation are not in it: they cost the same in every plan.
  */
-import type {MatMulProblem, Plan} from '../../kernels/webgpu/candidates.js';
+import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
 import {formatPattern} from '../format/pattern.js';
 import {plausible, type AdapterNames, type DeviceProfile} from './device_profile.js';
 import {openStore, type CachePlace} from './plan_store.js';

@@ -5,8 +5,9 @@
  */
 import {expect} from 'chai';
 import {ACTIVATIONS} from '../../kernels/contract.js';
-import {gemvGeometry} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
-import {candidatePlans, type Plan} from '../../kernels/webgpu/candidates.js';
+import {gemvGeometry} from '../../kernels/webgpu/gemv/config.js';
+import {candidatePlans} from '../../kernels/webgpu/candidates.js';
+import type {Plan} from '../../kernels/webgpu/plan.js';
 import {VECTOR_LENGTHS} from '../../src/format/pattern.js';
 import {mulberry32, seed} from '../support/random.js';
 import {checkProduct, kindOf, problemOf, type Product} from '../support/products.js';

@@ -9,10 +9,10 @@ import {NMDecompressProgram} from '../../kernels/webgpu/passes/decompress_webgpu
 import {NO_EPILOGUE, type EpilogueConfig} from '../../kernels/webgpu/wgsl/epilogue.js';
 import {gemmGeometry} from '../../kernels/webgpu/gemm/config.js';
 import {NMGemmProgram} from '../../kernels/webgpu/gemm/nm_gemm_webgpu.js';
-import {gemvGeometry, NMGemvProgram, type GemvConfig} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
-import {
-  candidatePlans, largestBinding, transposedX, wordsPerGroup, type MatMulProblem, type Plan, type ProgramLimits,
-} from '../../kernels/webgpu/candidates.js';
+import {NMGemvProgram} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
+import {gemvGeometry, type GemvConfig} from '../../kernels/webgpu/gemv/config.js';
+import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
+import {largestBinding, transposedX, wordsPerGroup, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
 import {NMTransposeProgram} from '../../kernels/webgpu/passes/transpose_webgpu.js';
 import {indexBits} from '../../src/format/pack.js';
 import {keptRowCount, parsePattern, VECTOR_LENGTHS} from '../../src/format/pattern.js';

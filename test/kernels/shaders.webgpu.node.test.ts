@@ -14,11 +14,11 @@ import {
 import {NO_EPILOGUE, type EpilogueConfig} from '../../kernels/webgpu/wgsl/epilogue.js';
 import {gemmGeometry, type GemmConfig} from '../../kernels/webgpu/gemm/config.js';
 import {NMGemmProgram} from '../../kernels/webgpu/gemm/nm_gemm_webgpu.js';
-import {gemvGeometry, NMGemvProgram} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
+import {NMGemvProgram} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
+import {gemvGeometry} from '../../kernels/webgpu/gemv/config.js';
 import {webgpuKernels} from '../../kernels/webgpu/run_plan.js';
-import {
-  candidatePlans, wordsPerGroup, type MatMulProblem, type Plan, type ProgramLimits,
-} from '../../kernels/webgpu/candidates.js';
+import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
+import {wordsPerGroup, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
 import {partShapes} from '../../src/format/nm_sparse_matrix.js';
 import {indexBits} from '../../src/format/pack.js';
 import {formatPattern, keptRowCount, parsePattern} from '../../src/format/pattern.js';

@@ -6,8 +6,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {expect} from 'chai';
 import {ACTIVATIONS} from '../../kernels/contract.js';
-import {gemvGeometry} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
-import {candidatePlans, type Plan} from '../../kernels/webgpu/candidates.js';
+import {gemvGeometry} from '../../kernels/webgpu/gemv/config.js';
+import {candidatePlans} from '../../kernels/webgpu/candidates.js';
+import type {Plan} from '../../kernels/webgpu/plan.js';
 import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
 import {VECTOR_LENGTHS} from '../../src/format/pattern.js';
 import {nmSparseMatMul} from '../../src/index.js';

@@ -1,7 +1,8 @@
 /** Choosing a plan: predicted, tuned, remembered. On plain data: no GPU is asked anything. */
 import {expect} from 'chai';
 import {NO_EPILOGUE} from '../../kernels/webgpu/wgsl/epilogue.js';
-import {candidatePlans, type MatMulProblem} from '../../kernels/webgpu/candidates.js';
+import {candidatePlans} from '../../kernels/webgpu/candidates.js';
+import type {MatMulProblem} from '../../kernels/webgpu/plan.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {PlanChooser} from '../../src/tuning/choose.js';
 import {predict} from '../../src/tuning/cost_model.js';

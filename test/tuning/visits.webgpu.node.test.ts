@@ -6,7 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {expect} from 'chai';
 import {NO_EPILOGUE} from '../../kernels/webgpu/wgsl/epilogue.js';
-import type {MatMulProblem} from '../../kernels/webgpu/candidates.js';
+import type {MatMulProblem} from '../../kernels/webgpu/plan.js';
 import {tune, warmUp} from '../../src/index.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {chooserOf} from '../../src/tuning/choose.js';

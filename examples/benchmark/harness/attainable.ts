@@ -3,7 +3,7 @@
  * could take, by what was measured of it in the same run.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import type {MatMulProblem, Plan} from '../../../kernels/webgpu/candidates.js';
+import type {MatMulProblem, Plan} from '../../../kernels/webgpu/plan.js';
 import {chooserOf} from '../../../src/tuning/choose.js';
 import {predict, type Prediction} from '../../../src/tuning/cost_model.js';
 import type {DeviceProfile} from '../../../src/tuning/device_profile.js';

@@ -6,7 +6,7 @@ import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {NM_SPARSE_MAT_MUL, toAttrs} from '../../../kernels/contract.js';
 import {NO_EPILOGUE} from '../../../kernels/webgpu/wgsl/epilogue.js';
 import {webgpuKernels} from '../../../kernels/webgpu/run_plan.js';
-import {largestBinding, type MatMulProblem, type Plan} from '../../../kernels/webgpu/candidates.js';
+import {largestBinding, type MatMulProblem, type Plan} from '../../../kernels/webgpu/plan.js';
 import type {NMSparseMatrix} from '../../../src/format/nm_sparse_matrix.js';
 import {nmSparseMatMul} from '../../../src/index.js';
 import {compileInParallel} from '../../../src/tuning/compile.js';

@@ -6,7 +6,7 @@
  */
 import {matMul} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import type {Plan} from '../../../kernels/webgpu/candidates.js';
+import type {Plan} from '../../../kernels/webgpu/plan.js';
 import {parsePattern} from '../../../src/format/pattern.js';
 import {chooserOf} from '../../../src/tuning/choose.js';
 import {compileInParallel} from '../../../src/tuning/compile.js';

@@ -2,7 +2,7 @@
  * What is measured: points (rows × n × k) and what is tried on each. Names and sizes after docs/benchmarks.md.
  */
 import type {GemmConfig} from '../../../kernels/webgpu/gemm/config.js';
-import type {MatMulProblem, Plan} from '../../../kernels/webgpu/candidates.js';
+import type {MatMulProblem, Plan} from '../../../kernels/webgpu/plan.js';
 import type {StorageDtype} from '../../../src/format/nm_sparse_matrix.js';
 import {formatPattern, parsePattern, type NMPattern} from '../../../src/format/pattern.js';
 

@@ -25,16 +25,7 @@ import {indexBits} from '../../../src/format/pack.js';
 import {indicesSnippet, spreadWeight, storedType, valuesComponents, valuesSnippet} from '../wgsl/compressed.js';
 import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms} from '../wgsl/epilogue.js';
 import {gemmGeometry, paddedRows, stepsPerSlice, type GemmConfig, type GemmGeometry} from './config.js';
-import {range} from '../wgsl/range.js';
-
-/** What is multiplied: x [rows, depth] by W [depth, cols], of which keptRows rows are stored. */
-export interface GemmSize {
-  rows: number;
-  cols: number;
-  depth: number;
-  keptRows: number;
-  wordsPerGroup: number;
-}
+import {foldDispatch, guardedStore, int32Uniforms, range, type ProductSize} from '../program_util.js';
 
 export class NMGemmProgram implements WebGPUProgram {
   readonly outputShape: number[];
@@ -49,7 +40,7 @@ export class NMGemmProgram implements WebGPUProgram {
   private readonly geometry: GemmGeometry;
   private readonly uniformValues: number[];
 
-  constructor(private readonly config: GemmConfig, size: GemmSize, splits: number, maxDispatch: number) {
+  constructor(private readonly config: GemmConfig, size: ProductSize, splits: number, maxDispatch: number) {
     const {rows, cols, depth, keptRows, wordsPerGroup} = size;
     const {strategy, tileRows, tileCols, partial, epilogue, alignedCols} = config;
     this.geometry = gemmGeometry(config);
@@ -57,8 +48,7 @@ export class NMGemmProgram implements WebGPUProgram {
     this.dispatchLayout = partial ? {x: [2], y: [1], z: [0]} : {x: [1], y: [0]};
     const colTiles = Math.ceil(cols / tileCols);
     const tiles = Math.ceil(rows / tileRows) * colTiles;
-    const across = Math.min(tiles, maxDispatch);
-    this.dispatch = [across, Math.ceil(tiles / across), splits];
+    this.dispatch = foldDispatch(tiles, maxDispatch, splits);
     this.workgroupSize = [this.geometry.threads, 1, 1];
     this.outputComponent = alignedCols ? 4 : 1;
     const indexInput = strategy === 'dense' ? [] : ['indices'];
@@ -82,7 +72,7 @@ export class NMGemmProgram implements WebGPUProgram {
   }
 
   uniformData() {
-    return this.uniformValues.map(value => ({type: 'int32', data: [value]}));
+    return int32Uniforms(this.uniformValues);
   }
 
   getUserCode(): string {
@@ -437,23 +427,18 @@ function addSlices({threadRows, threadCols, slices}: GemmConfig, {sliceThreads}:
 /** Writes a thread's sums: through the epilogue, or raw to its split's plane. */
 function store(config: GemmConfig, {threadsY, span}: GemmGeometry): string {
   const {threadRows, threadCols, tileRows, partial, alignedCols} = config;
-  const finish = (sum: string, col: string) => partial ? sum : `epilogue(${sum}, ${col})`;
+  const value = (sum: string) => (column: string, component?: string) => {
+    const one = component ? `${sum}[${component}]` : sum;
+    return partial ? one : `epilogue(${one}, ${column})`;
+  };
   const base = partial ? 'workgroupId.z * u32(uniforms.rows) + row' : 'row';
   const columns = range(threadCols / 4).map(c => `
         let col${c} = wStart + spanId * ${span / 4}u + ${(c * span) / threadCols}u + spanLane;`).join('');
   const cells = range(threadRows).map(r => `
         {
           let row = rowTile * ${tileRows}u + (${(r >> 2) * threadsY}u + threadY) * 4u + ${r & 3}u;
-          if (row < u32(uniforms.rows)) {${range(threadCols / 4).map(c => alignedCols ? `
-            if (col${c} < u32(uniforms.cols) / 4u) {
-              result[(${base}) * (u32(uniforms.cols) / 4u) + col${c}] = ${finish(`sum${r}_${c}`, `col${c}`)};
-            }` : `
-            for (var i = 0u; i < 4u; i++) {
-              let col = col${c} * 4u + i;
-              if (col < u32(uniforms.cols)) {
-                result[(${base}) * u32(uniforms.cols) + col] = ${finish(`sum${r}_${c}[i]`, 'col')};
-              }
-            }`).join('')}
+          if (row < u32(uniforms.rows)) {${range(threadCols / 4).map(c => guardedStore(
+    {aligned: alignedCols, row: base, vec: `col${c}`, value: value(`sum${r}_${c}`)})).join('')}
           }
         }`);
   return columns + cells.join('');

@@ -20,70 +20,10 @@
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indexBits} from '../../../src/format/pack.js';
-import {
-  indicesSnippet, isDense, spreadWeight, valuesComponents, valuesSnippet, type CompressedConfig,
-} from '../wgsl/compressed.js';
-import {
-  epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms, type EpilogueConfig,
-} from '../wgsl/epilogue.js';
-import type {GemmSize} from '../gemm/nm_gemm_webgpu.js';
-import {range} from '../wgsl/range.js';
-
-export interface GemvConfig extends CompressedConfig {
-  /** Rows of y a workgroup computes; rows beyond the last are computed again and not stored. */
-  rows: 1 | 2 | 4 | 8 | 16;
-  /** vec4 columns a workgroup computes: how long the runs are that it reads of W's rows. */
-  vecCols: 4 | 8 | 16 | 32;
-  /** Kept rows a slice takes in one turn. */
-  turn: 4 | 8;
-  threads: 256 | 512 | 1024;
-  /** Writes partial sums [splits, rows, n] for a second pass, no epilogue. */
-  partial: boolean;
-  epilogue: EpilogueConfig;
-}
-
-/** Splits start at multiples of this: the offsets of a turn then lie in whole words, or in one. */
-const SPLIT_ROWS = 8;
-/** vec4s of sums in workgroup memory at once: the default limit of 16 KB. */
-const MAX_SUMS = 1024;
-
-/** Sums that the thread which stores one adds up: a level of the tree would be another barrier. */
-const MAX_LAST_SUMS = 8;
-
-/** Rows of a window for each kept one, up to which multiplying by zeros is cheaper than four gathers of x. */
-const MAX_SPREAD = 4;
-
-/** What a configuration implies. */
-export function gemvGeometry({vecCols, turn, rows, threads, pattern: {n, m, vectorLength}}: GemvConfig) {
-  const slices = threads / vecCols;
-  const levels: number[] = [];
-  let left = slices;
-  while (left > MAX_LAST_SUMS) {
-    left /= 4;
-    levels.push(left);
-  }
-  return {
-    slices,
-    /** Slices left after each level of the tree, where four meet, and those that meet where they are stored. */
-    levels,
-    lastSlices: left,
-    /** Columns of y a workgroup computes. */
-    tileCols: 4 * vecCols,
-    /** Kept rows all slices of a workgroup cover in one turn. */
-    turnRows: slices * turn,
-    /** Whether x comes transposed, [k][rows rounded up to `rows`]. */
-    kMajor: rows >= 4,
-    /** Whether a window's weights are spread to its rows, zeros between them, and all of its x read. */
-    spread: rows >= 4 && n !== m && vectorLength < 4 && turn % n === 0 && m <= MAX_SPREAD * n,
-    /** Rows whose sums meet in workgroup memory at once. */
-    rowsAtOnce: Math.min(rows, MAX_SUMS / threads),
-  };
-}
-
-/** Kept rows of each split: whole turns, so that the offsets of a turn begin and end within words. */
-export function keptPerSplit(keptRows: number, splits: number): number {
-  return SPLIT_ROWS * Math.ceil(keptRows / splits / SPLIT_ROWS);
-}
+import {indicesSnippet, isDense, spreadWeight, valuesComponents, valuesSnippet} from '../wgsl/compressed.js';
+import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms} from '../wgsl/epilogue.js';
+import {foldDispatch, guardedStore, int32Uniforms, range, type ProductSize} from '../program_util.js';
+import {gemvGeometry, keptPerSplit, type GemvConfig} from './config.js';
 
 export class NMGemvProgram implements WebGPUProgram {
   readonly outputShape: number[];
@@ -97,7 +37,7 @@ export class NMGemvProgram implements WebGPUProgram {
   readonly shaderKey: string;
   private readonly uniformValues: number[];
 
-  constructor(private readonly config: GemvConfig, size: GemmSize, splits: number, maxDispatch: number) {
+  constructor(private readonly config: GemvConfig, size: ProductSize, splits: number, maxDispatch: number) {
     const {partial, epilogue, alignedCols} = config;
     const {rows, cols, depth, keptRows, wordsPerGroup} = size;
     const {tileCols, kMajor} = gemvGeometry(config);
@@ -106,8 +46,7 @@ export class NMGemvProgram implements WebGPUProgram {
     this.workgroupSize = [config.threads, 1, 1];
     const colTiles = Math.ceil(cols / tileCols);
     const rowTiles = Math.ceil(rows / config.rows);
-    const across = Math.min(rowTiles * colTiles, maxDispatch);
-    this.dispatch = [across, Math.ceil((rowTiles * colTiles) / across), splits];
+    this.dispatch = foldDispatch(rowTiles * colTiles, maxDispatch, splits);
     this.outputComponent = alignedCols ? 4 : 1;
     const indexInput = isDense(config) ? [] : ['indices'];
     this.variableNames = ['x', 'values', ...indexInput, ...epilogueInputs(epilogue)];
@@ -124,7 +63,7 @@ export class NMGemvProgram implements WebGPUProgram {
   }
 
   uniformData() {
-    return this.uniformValues.map(value => ({type: 'int32', data: [value]}));
+    return int32Uniforms(this.uniformValues);
   }
 
   getUserCode(): string {
@@ -167,15 +106,15 @@ export class NMGemvProgram implements WebGPUProgram {
           ${isLast ? `if (j + ${u}u < end) ` : ''}{${code}
           }`).join('');
     const batches = range(rows / rowsAtOnce).map(b => rowIds.slice(b * rowsAtOnce, (b + 1) * rowsAtOnce));
-    const finish = (sum: string, col: string) => partial ? sum : `epilogue(${sum}, ${col})`;
-    const base = partial ? 'workgroupId.z * u32(uniforms.rows) + row' : 'row';
-    const store = alignedCols ? `
-            if (col < u32(uniforms.cols) / 4u) {
-              result[(${base}) * (u32(uniforms.cols) / 4u) + col] = ${finish('sum', 'col')};
-            }` : `
-            for (var c = col * 4u; c < min(col * 4u + 4u, u32(uniforms.cols)); c++) {
-              result[(${base}) * u32(uniforms.cols) + c] = ${finish('sum[c % 4u]', 'c')};
-            }`;
+    const store = guardedStore({
+      aligned: alignedCols,
+      row: partial ? 'workgroupId.z * u32(uniforms.rows) + row' : 'row',
+      vec: 'col',
+      value: (column, component) => {
+        const one = component ? `sum[${component}]` : 'sum';
+        return partial ? one : `epilogue(${one}, ${column})`;
+      },
+    });
     return `
       ${isDense(this.config) ? '' : indicesSnippet(this.config)}
       ${valuesSnippet(this.config)}

@@ -9,7 +9,7 @@
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import type {NMPattern} from '../../../src/format/pattern.js';
 import {indicesSnippet, valuesComponents, valuesSnippet, type CompressedConfig} from '../wgsl/compressed.js';
-import {range} from '../wgsl/range.js';
+import {foldDispatch, guardedStore, int32Uniforms, range, type ProductSize} from '../program_util.js';
 
 const THREADS = 128;
 /** Elements of a tile: the default limit of 16 KB of workgroup memory. */
@@ -40,14 +40,13 @@ export class NMDecompressProgram implements WebGPUProgram {
   /** @param size of W, as nmSparseMatMul's programs take it; its rows don't matter. */
   constructor(
       private readonly config: CompressedConfig,
-      {depth, cols, keptRows, wordsPerGroup}: {depth: number; cols: number; keptRows: number; wordsPerGroup: number},
+      {depth, cols, keptRows, wordsPerGroup}: Omit<ProductSize, 'rows'>,
       maxDispatch: number) {
     const {tileRows, vecCols} = tileOf(config.pattern);
     this.outputShape = [depth, cols];
     const colTiles = Math.ceil(cols / (4 * vecCols));
     const workgroups = Math.ceil(depth / tileRows) * colTiles;
-    const across = Math.min(workgroups, maxDispatch);
-    this.dispatch = [across, Math.ceil(workgroups / across), 1];
+    this.dispatch = foldDispatch(workgroups, maxDispatch);
     this.variableComponents = [valuesComponents(config), 1];
     this.outputComponent = config.alignedCols ? 4 : 1;
     this.uniformValues = [cols, depth, keptRows, wordsPerGroup, colTiles];
@@ -55,7 +54,7 @@ export class NMDecompressProgram implements WebGPUProgram {
   }
 
   uniformData() {
-    return this.uniformValues.map(value => ({type: 'int32', data: [value]}));
+    return int32Uniforms(this.uniformValues);
   }
 
   getUserCode(): string {
@@ -69,17 +68,13 @@ export class NMDecompressProgram implements WebGPUProgram {
     const place = (row: string, vec: string, column: number | string) =>
       `tile[(${row}) * ${4 * vecCols}u + ${typeof column === 'number' ? `${column * vecCols}u` :
         `${column} * ${vecCols}u`} + ${vec}]`;
-    const store = alignedCols ? `
-            if (vecStart + vec < u32(uniforms.cols) / 4u) {
-              result[(rowStart + row) * (u32(uniforms.cols) / 4u) + vecStart + vec] =
-                  vec4<f32>(${range(4).map(c => place('row', 'vec', c)).join(', ')});
-            }` : `
-            for (var c = 0u; c < 4u; c++) {
-              let col = (vecStart + vec) * 4u + c;
-              if (col < u32(uniforms.cols)) {
-                result[(rowStart + row) * u32(uniforms.cols) + col] = ${place('row', 'vec', 'c')};
-              }
-            }`;
+    const store = guardedStore({
+      aligned: alignedCols,
+      row: 'rowStart + row',
+      vec: '(vecStart + vec)',
+      value: (_column, component) => component ? place('row', 'vec', component) :
+        `vec4<f32>(${range(4).map(c => place('row', 'vec', c)).join(', ')})`,
+    });
     return `
       ${indicesSnippet(this.config)}
       ${valuesSnippet(this.config)}

@@ -2,6 +2,7 @@
  * nmGatherKept on WebGPU: of a dense [k, n] the kept entries [w, n]. One thread an entry.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
+import {int32Uniforms, type ProductSize} from '../program_util.js';
 import {indicesSnippet, type CompressedConfig} from '../wgsl/compressed.js';
 
 const THREADS = 64;
@@ -15,15 +16,19 @@ export class NMGatherKeptProgram implements WebGPUProgram {
   readonly size = true;
   readonly uniforms = 'cols : i32, depth : i32, wordsPerGroup : i32';
   readonly shaderKey: string;
+  private readonly uniformValues: number[];
 
-  constructor(private readonly config: CompressedConfig, keptRows: number, cols: number) {
+  constructor(
+      private readonly config: CompressedConfig,
+      {depth, cols, keptRows, wordsPerGroup}: Omit<ProductSize, 'rows'>) {
+    this.uniformValues = [cols, depth, wordsPerGroup];
     this.outputShape = [keptRows, cols];
     this.dispatch = [Math.ceil((keptRows * cols) / THREADS), 1, 1];
     this.shaderKey = `nmGatherKept_${JSON.stringify(config.pattern)}`;
   }
 
-  static uniformData(cols: number, depth: number, wordsPerGroup: number) {
-    return [cols, depth, wordsPerGroup].map(value => ({type: 'int32', data: [value]}));
+  uniformData() {
+    return int32Uniforms(this.uniformValues);
   }
 
   getUserCode(): string {

@@ -3,6 +3,7 @@
  * the same at every run (WGSL has no float atomics, and atomics would not be), and applies the epilogue.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
+import {int32Uniforms} from '../program_util.js';
 import {
   epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms, type EpilogueConfig,
 } from '../wgsl/epilogue.js';
@@ -20,8 +21,11 @@ export class NMReduceProgram implements WebGPUProgram {
   readonly size = true;
   readonly uniforms: string;
   readonly shaderKey: string;
+  private readonly uniformValues: number[];
 
-  constructor(rows: number, cols: number, private readonly epilogue: EpilogueConfig) {
+  /** @param splits how many partial sums of [rows, cols] there are. */
+  constructor(rows: number, cols: number, splits: number, private readonly epilogue: EpilogueConfig) {
+    this.uniformValues = [cols, splits];
     this.outputShape = [rows, cols];
     this.outputComponent = cols % 4 === 0 ? 4 : 1;
     this.dispatch = [Math.ceil((rows * cols) / this.outputComponent / THREADS), 1, 1];
@@ -31,8 +35,8 @@ export class NMReduceProgram implements WebGPUProgram {
     this.shaderKey = `nmReduce_${this.outputComponent}_${JSON.stringify(epilogue)}`;
   }
 
-  static uniformData(cols: number, splits: number) {
-    return [cols, splits].map(value => ({type: 'int32', data: [value]}));
+  uniformData() {
+    return int32Uniforms(this.uniformValues);
   }
 
   getUserCode(): string {

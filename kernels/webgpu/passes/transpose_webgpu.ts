@@ -5,6 +5,7 @@
  * vec4s where k allows) and writes (vec4s along rows) are runs of 128 bytes and more: bound by memory alone.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
+import {foldDispatch, int32Uniforms} from '../program_util.js';
 
 const TILE_ROWS = 64;
 const TILE_DEPTH = 32;
@@ -27,15 +28,14 @@ export class NMTransposeProgram implements WebGPUProgram {
     this.outputShape = [depth, stride];
     const depthTiles = Math.ceil(depth / TILE_DEPTH);
     const tiles = depthTiles * Math.ceil(stride / TILE_ROWS);
-    const across = Math.min(tiles, maxDispatch);
-    this.dispatch = [across, Math.ceil(tiles / across), 1];
+    this.dispatch = foldDispatch(tiles, maxDispatch);
     this.variableComponents = [depth % 4 === 0 ? 4 : 1];
     this.uniformValues = [rows, depth, stride, depthTiles];
     this.shaderKey = `nmTranspose_${this.variableComponents[0]}`;
   }
 
   uniformData() {
-    return this.uniformValues.map(value => ({type: 'int32', data: [value]}));
+    return int32Uniforms(this.uniformValues);
   }
 
   getUserCode(): string {

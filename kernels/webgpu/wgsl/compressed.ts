@@ -5,7 +5,7 @@
 import {indexBits} from '../../../src/format/pack.js';
 import type {NMPattern} from '../../../src/format/pattern.js';
 import type {StorageDtype} from '../../../src/format/nm_sparse_matrix.js';
-import {range} from './range.js';
+import {range} from '../program_util.js';
 
 /** What of a matrix decides the shader text. */
 export interface CompressedConfig {

@@ -1,0 +1,48 @@
+/**
+ * What is multiplied, and how: a Plan says which programs run one product. Pure data and functions, so plans can be
+ * compared, stored by name, tested and printed without a GPU.
+ */
+import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
+import {indexWordsPerGroup} from '../../src/format/pack.js';
+import {keptRowCount, type NMPattern} from '../../src/format/pattern.js';
+import {paddedRows, type GemmConfig} from './gemm/config.js';
+import {gemvGeometry, type GemvConfig} from './gemv/config.js';
+import type {EpilogueConfig} from './wgsl/epilogue.js';
+
+/** One product: y [rows, n] = epilogue(x [rows, k] · W [k, n]). */
+export interface MatMulProblem {
+  rows: number;
+  /** [k, n] */
+  shape: [number, number];
+  pattern: NMPattern;
+  dtype: StorageDtype;
+  epilogue: EpilogueConfig;
+}
+
+/**
+ * The programs of one product. With several splits (split-K), a reduction with the epilogue follows. `expand` is the
+ * dense fallback: W is decompressed to float32 [k, n] first, and `config` multiplies that.
+ */
+export type Plan =
+  {kind: 'gemv'; config: GemvConfig; splits: number} |
+  {kind: 'gemm'; config: GemmConfig; splits: number; expand: boolean};
+
+/** Size in bytes of the largest temporary buffer of a plan: partial sums, x transposed, or W decompressed. */
+export function largestBinding(plan: Plan, {rows, shape: [k, n]}: MatMulProblem): number {
+  const partial = plan.splits > 1 ? plan.splits * rows * n : 0;
+  const {kMajor, stride} = transposedX(plan, rows);
+  return 4 * Math.max(partial, kMajor ? stride * k : 0, plan.kind === 'gemm' && plan.expand ? k * n : 0);
+}
+
+/** Whether a plan reads x transposed (k-major), and to how many rows it is padded then. */
+export function transposedX(plan: Plan, rows: number): {kMajor: boolean; stride: number} {
+  if (plan.kind === 'gemm') {
+    return {kMajor: true, stride: paddedRows(plan.config, rows)};
+  }
+  return {kMajor: gemvGeometry(plan.config).kMajor, stride: Math.ceil(rows / plan.config.rows) * plan.config.rows};
+}
+
+/** Number of int32 words that hold the packed offsets of one column group. */
+export function wordsPerGroup({shape: [k], pattern}: {shape: [number, number]; pattern: NMPattern}): number {
+  return indexWordsPerGroup(keptRowCount(k, pattern), pattern);
+}
