@@ -18,7 +18,9 @@
  * narrow groups with long windows.
  */
 import {keptRowCount, type NMPattern} from '../../src/format/pattern.js';
-import {blockCount, gemmGeometry, stepsPerSlice, type GemmConfig, type GemmStrategy} from './gemm/config.js';
+import type {GemmConfig, GemmStrategy} from './gemm/config.js';
+import {blockCount, gemmGeometry, stepsPerSlice} from './gemm/geometry.js';
+import {STRATEGIES, type KTile, type Tile} from './gemm/strategies.js';
 import {gemvGeometry, keptPerSplit, type GemvConfig} from './gemv/config.js';
 import {largestBinding, type MatMulProblem, type Plan} from './plan.js';
 import {largestTensor, type BufferLimits} from './run_passes.js';
@@ -73,45 +75,6 @@ const MIN_STEPS_PER_SPLIT = 4;
 const MIN_TURNS_PER_SPLIT = 2;
 /** Most multiply-adds per thread in an unrolled K-tile: more unrolling gains nothing and compiles more slowly. */
 const MAX_UNROLLED = 2048;
-
-type Tile = [tileRows: number, tileCols: number, threadRows: number, threadCols: number];
-
-/** Tiles of the strategies whose inner loop is dense and shares one x. */
-const DENSE_TILES: Tile[] = [
-  [128, 128, 16, 8], [128, 64, 8, 8], [64, 64, 8, 8], [64, 32, 8, 4], [32, 128, 8, 8], [32, 64, 8, 4],
-  [32, 32, 4, 4], [16, 128, 8, 8], [16, 64, 8, 4], [16, 32, 4, 4],
-];
-/** Tiles worth trying: the fastest at 4096³ first (docs/benchmarks.md), then smaller ones for smaller products. */
-const TILES: Record<GemmStrategy, Tile[]> = {
-  dense: DENSE_TILES,
-  spread: DENSE_TILES,
-  packed: [
-    [256, 32, 16, 8], [128, 32, 16, 8], [128, 64, 16, 8], [128, 128, 16, 8], [128, 32, 8, 8], [64, 64, 8, 8],
-    [64, 32, 8, 8], [64, 32, 8, 4], [32, 64, 8, 4], [32, 32, 4, 4], [16, 64, 8, 4], [16, 32, 4, 4],
-  ],
-  window: [[64, 256, 16, 8], [128, 128, 16, 8], [64, 128, 8, 8], [32, 64, 4, 8], [32, 32, 4, 4]],
-};
-
-/**
- * Steps worth trying with a tile. A second buffer saves a barrier where that leaves workgroup memory for several
- * workgroups.
- */
-function steps(strategy: GemmStrategy, [, , threadRows, threadCols]: Tile, {n, m}: NMPattern):
-    Pick<GemmConfig, 'block' | 'buffers'>[] {
-  switch (strategy) {
-    case 'dense': return threadRows * threadCols > 64 ? [{block: 8, buffers: 2}, {block: 8, buffers: 1}] :
-      [{block: 16, buffers: 1}, {block: 8, buffers: 1}];
-    // With a second buffer, blocks of 16 rows leave a large tile no registers: up to 1.9 times slower.
-    case 'spread': return ([
-      {block: 16, buffers: 1}, {block: 8, buffers: threadRows * threadCols > 64 ? 2 : 1},
-    ] as const).filter(({block}) => block % m === 0);
-    case 'packed': return [{block: 16, buffers: 1}, {block: 8, buffers: 1}];
-    // Whole windows: about 32 rows of x, and at least 4 kept rows.
-    default: return [
-      {block: Math.max(1, Math.floor(32 / m), Math.min(Math.ceil(4 / n), Math.floor(64 / m))), buffers: 1},
-    ];
-  }
-}
 
 /**
  * Every plan worth considering, within the device's limits; never none. Of two that seem alike the first is the one
@@ -175,11 +138,11 @@ function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
   if (rows < MIN_GEMM_ROWS) {
     return [];
   }
-  return strategiesFor(pattern).flatMap(strategy => TILES[strategy]
+  return strategiesFor(pattern).flatMap(strategy => STRATEGIES[strategy].tiles
       // A tile twice as tall as x is half wasted.
       .filter(([tileRows]) => tileRows < 2 * Math.max(rows, 17) && (tileRows >= 32 || rows <= 2 * tileRows))
-      .flatMap(tile => steps(strategy, tile, pattern).flatMap(step =>
-        GEMM_SLICES.map(slices => gemmConfig(problem, strategy, tile, {...step, slices}))))
+      .flatMap(tile => STRATEGIES[strategy].kTiles(tile, pattern).flatMap(kTile =>
+        GEMM_SLICES.map(slices => gemmConfig(problem, strategy, tile, {...kTile, slices}))))
       .filter(config => fits(config, limits))
       .flatMap(config => {
         const expand = strategy === 'dense' && !isDense({pattern});
@@ -202,22 +165,20 @@ function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
       }));
 }
 
-/** A group of columns narrower than a vec4 has no load of its own in packed and window. */
-function strategiesFor({n, m, vectorLength}: NMPattern): GemmStrategy[] {
-  // The offsets of a step lie in one word, if a window's do.
-  const spreads = n !== m && vectorLength < 4 && m <= 16 && [1, 2, 4].includes(n);
-  return spreads ? ['spread', 'dense'] : n === m || vectorLength < 4 ? ['dense'] : ['packed', 'window', 'dense'];
+/** The strategies that can multiply a pattern. */
+function strategiesFor(pattern: NMPattern): GemmStrategy[] {
+  return (Object.keys(STRATEGIES) as GemmStrategy[]).filter(name => STRATEGIES[name].supports(pattern));
 }
 
 function gemmConfig(
     problem: MatMulProblem, strategy: GemmStrategy, [tileRows, tileCols, threadRows, threadCols]: Tile,
-    step: Pick<GemmConfig, 'block' | 'buffers' | 'slices'>): GemmConfig {
+    kTile: KTile & Pick<GemmConfig, 'slices'>): GemmConfig {
   const {pattern} = problem;
   const expanded = strategy === 'dense' && !isDense({pattern});
   const config: GemmConfig = {
     ...compressed(problem), ...(expanded ? {pattern: DENSE_PATTERN, dtype: 'float32' as const} : {}),
-    strategy, tileRows, tileCols, threadRows, threadCols, ...step, unroll: 1, partial: false,
-    xPad: (strategy === 'packed' || strategy === 'window') && pattern.vectorLength < 16 ? 1 : 0,
+    strategy, tileRows, tileCols, threadRows, threadCols, ...kTile, unroll: 1, partial: false,
+    xPad: STRATEGIES[strategy].picksRows && pattern.vectorLength < 16 ? 1 : 0,
     epilogue: problem.epilogue,
   };
   const {wRows} = gemmGeometry(config);
@@ -231,12 +192,10 @@ function mostThreads({maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSize
 }
 
 function fits(config: GemmConfig, limits: ProgramLimits): boolean {
-  const {strategy, slices, threadRows, threadCols, pattern} = config;
-  const {threads, workgroupBytes, wRows, loadsPerThread, turnsAreWhole} = gemmGeometry(config);
+  const {strategy, slices, threadRows, threadCols} = config;
+  const {threads, workgroupBytes, wRows, loadsPerThread, loadPassesAreWhole} = gemmGeometry(config);
   const slicesFit = slices === 1 ||
       (threads <= MAX_SLICED_THREADS && threadRows * threadCols * wRows <= MAX_SLICED_STEP);
-  // A thread whose columns lie in several groups would need an x for each.
-  const sharesX = strategy !== 'packed' || pattern.vectorLength >= threadCols;
-  return turnsAreWhole && slicesFit && sharesX && loadsPerThread <= MAX_LOADS && threads <= mostThreads(limits) &&
-      workgroupBytes <= limits.maxComputeWorkgroupStorageSize;
+  return loadPassesAreWhole && slicesFit && STRATEGIES[strategy].accepts(config) && loadsPerThread <= MAX_LOADS &&
+      threads <= mostThreads(limits) && workgroupBytes <= limits.maxComputeWorkgroupStorageSize;
 }

@@ -5,7 +5,8 @@
 import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
 import {indexWordsPerGroup} from '../../src/format/pack.js';
 import {keptRowCount, type NMPattern} from '../../src/format/pattern.js';
-import {paddedRows, type GemmConfig} from './gemm/config.js';
+import type {GemmConfig} from './gemm/config.js';
+import {paddedRows} from './gemm/geometry.js';
 import {gemvGeometry, type GemvConfig} from './gemv/config.js';
 import type {EpilogueConfig} from './wgsl/epilogue.js';
 

@@ -12,7 +12,8 @@
  * Only the order of the predictions matters, for it chooses the program. Pure arithmetic: it runs, and can be tested,
  * where there is no GPU. For one plan it never falls where rows, n or k grow.
  */
-import {gemmGeometry, stepsPerSlice} from '../../kernels/webgpu/gemm/config.js';
+import {gemmGeometry, stepsPerSlice} from '../../kernels/webgpu/gemm/geometry.js';
+import {STRATEGIES} from '../../kernels/webgpu/gemm/strategies.js';
 import {gemvGeometry, keptPerSplit} from '../../kernels/webgpu/gemv/config.js';
 import {transposedX, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
 import {partShapes, type StorageDtype} from '../format/nm_sparse_matrix.js';
@@ -179,19 +180,18 @@ function gemmWork(
   const {strategy, tileRows, tileCols, threadRows, threadCols, pattern, dtype} = config;
   const {threads, sliceThreads, workgroupBytes, keptPerBlock, wRows, xRows, groupsInTile, loadsPerThread} =
     gemmGeometry(config);
-  const picks = strategy === 'window' ? Math.max(1, threadCols / pattern.vectorLength) : 0;
+  const {picksPerRow, extraStores, readsIndices} = STRATEGIES[strategy];
+  const picks = picksPerRow(config);
   // Columns of one thread in several groups meet several rows of x.
   const xReads = threadRows * (groupsInTile > 1 ? Math.max(1, threadCols / pattern.vectorLength) : 1);
+  const vecsMoved = loadsPerThread + extraStores(config, sliceThreads);
   const opsPerRow = threadRows * threadCols + COST.pickOps * picks;
-  // Of each window spread stores all rows, of which it loaded some.
-  const moreStores = strategy !== 'spread' ? 0 :
-    ((wRows - keptPerBlock) * tileCols) / 4 / sliceThreads + 4 / pattern.vectorLength;
   // Steps are taken whole, and by each slice of each split as many.
   const stepsInTurn = stepsPerSlice(config, keptRowCount(k, pattern), splits);
   const stepsPerSplit = stepsInTurn * config.slices;
   const keptRows = stepsPerSplit * wRows;
   const loadedX = 4 * xRows * tileRows;
-  const groupsRead = strategy === 'dense' ? 0 : Math.max(1, tileCols / pattern.vectorLength);
+  const groupsRead = readsIndices ? Math.max(1, tileCols / pattern.vectorLength) : 0;
   const indexBytes = (groupsRead * indexBits(pattern)) / 8;
   const loadedW = keptPerBlock * (valueBytes(dtype) * tileCols + indexBytes);
   const rowTiles = Math.ceil(rows / tileRows);
@@ -201,7 +201,7 @@ function gemmWork(
     threads,
     workgroupBytes,
     registersPerThread: threadRows * threadCols + COST.loadRegisters * loadsPerThread + COST.threadRegisters,
-    ops: sliceThreads * (keptRows * opsPerRow + stepsPerSplit * (loadsPerThread + moreStores) * COST.vecOps) *
+    ops: sliceThreads * (keptRows * opsPerRow + stepsPerSplit * vecsMoved * COST.vecOps) *
       (1 + COST.sliceOps * Math.log2(config.slices)),
     sharedBytes: keptRows * (SHARED_READ * sliceThreads * ((xReads + threadCols) / 4 + picks) + 4 * tileCols) +
       4 * stepsPerSplit * xRows * tileRows,

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import {ACTIVATIONS} from '../../kernels/contract.js';
 import {NMDecompressProgram} from '../../kernels/webgpu/passes/decompress_webgpu.js';
 import {NO_EPILOGUE, type EpilogueConfig} from '../../kernels/webgpu/wgsl/epilogue.js';
-import {gemmGeometry} from '../../kernels/webgpu/gemm/config.js';
+import {gemmGeometry} from '../../kernels/webgpu/gemm/geometry.js';
 import {NMGemmProgram} from '../../kernels/webgpu/gemm/nm_gemm_webgpu.js';
 import {NMGemvProgram} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
 import {gemvGeometry, type GemvConfig} from '../../kernels/webgpu/gemv/config.js';

@@ -12,7 +12,8 @@ import {
   ACTIVATIONS, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, toAttrs, type MatMulAttrs, type MatrixAttrs,
 } from '../../kernels/contract.js';
 import {NO_EPILOGUE, type EpilogueConfig} from '../../kernels/webgpu/wgsl/epilogue.js';
-import {gemmGeometry, type GemmConfig} from '../../kernels/webgpu/gemm/config.js';
+import type {GemmConfig} from '../../kernels/webgpu/gemm/config.js';
+import {gemmGeometry} from '../../kernels/webgpu/gemm/geometry.js';
 import {NMGemmProgram} from '../../kernels/webgpu/gemm/nm_gemm_webgpu.js';
 import {NMGemvProgram} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
 import {gemvGeometry} from '../../kernels/webgpu/gemv/config.js';

@@ -2,7 +2,7 @@
 import {expect} from 'chai';
 import fc from 'fast-check';
 import {NO_EPILOGUE} from '../../kernels/webgpu/wgsl/epilogue.js';
-import {gemmGeometry} from '../../kernels/webgpu/gemm/config.js';
+import {gemmGeometry} from '../../kernels/webgpu/gemm/geometry.js';
 import {candidatePlans} from '../../kernels/webgpu/candidates.js';
 import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
 import {parsePattern, VECTOR_LENGTHS} from '../../src/format/pattern.js';

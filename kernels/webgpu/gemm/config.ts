@@ -1,9 +1,6 @@
 /**
- * A `GemmConfig` fully determines the text of a GEMM shader, so its JSON is the shader's cache key; what it does not
- * hold (rows, columns, k) are uniforms. This file also derives the sizes that follow from a configuration, so that the
- * program, the selection, the cost model and the tests count threads and workgroup memory in the same way.
- *
- * Blocking after NM-SpMM (arXiv 2503.01253) section III-A: workgroup tile → subgroup tile → thread tile.
+ * A `GemmConfig` fully determines the text of a GEMM shader, so its JSON is the shader's cache key. What it does not
+ * hold (rows, columns, k) are uniforms.
  */
 import type {CompressedConfig} from '../wgsl/compressed.js';
 import type {EpilogueConfig} from '../wgsl/epilogue.js';
@@ -47,10 +44,6 @@ export interface GemmConfig extends CompressedConfig {
   epilogue: EpilogueConfig;
 }
 
-/** A GPU subgroup as the thread layout assumes it; only speed depends on the guess. */
-const SUBGROUP_SIZE = 32;
-const SUBGROUP_ROWS = 8;
-
 /** Everything a configuration implies. */
 export interface GemmGeometry {
   threads: number;
@@ -74,59 +67,7 @@ export interface GemmGeometry {
   indexWords: number;
   /** vec4s a thread loads for a step, and holds in registers until the next. */
   loadsPerThread: number;
-  /** Whether what threads load in a turn and a step's kept rows divide one another, as the loads of packed need. */
-  turnsAreWhole: boolean;
+  /** Whether every load pass of x is whole, as the packed strategy requires. */
+  loadPassesAreWhole: boolean;
   workgroupBytes: number;
-}
-
-export function gemmGeometry(config: GemmConfig): GemmGeometry {
-  const {strategy, tileRows, tileCols, threadRows, threadCols, block, xPad, buffers, slices, pattern} = config;
-  const threadsX = tileCols / threadCols;
-  const threadsY = tileRows / threadRows;
-  const sliceThreads = threadsX * threadsY;
-  const {n, m, vectorLength} = pattern;
-  // As far as x goes, spread is dense.
-  const isPicked = strategy === 'packed' || strategy === 'window';
-  const groupsInTile = isPicked ? Math.max(1, tileCols / vectorLength) : 1;
-  const keptPerBlock = strategy === 'window' ? block * n : strategy === 'spread' ? (block / m) * n : block;
-  const wRows = strategy === 'spread' ? block : keptPerBlock;
-  const xRows = strategy === 'packed' ? groupsInTile * block : strategy === 'window' ? block * m : block;
-  const indexWords = strategy === 'window' ? Math.ceil((groupsInTile * keptPerBlock) / sliceThreads) * sliceThreads : 0;
-  const xRowsATurn = sliceThreads / (tileRows / 4);
-  const tileBytes = 4 * (xRows * (tileRows + 4 * xPad) + wRows * tileCols + indexWords);
-  const patchY = Math.min(SUBGROUP_ROWS, threadsY);
-  return {
-    threads: sliceThreads * slices,
-    sliceThreads,
-    threadsX,
-    threadsY,
-    patchX: Math.min(SUBGROUP_SIZE / patchY, threadsX),
-    patchY,
-    groupsInTile,
-    span: isPicked ? Math.min(Math.max(vectorLength, threadCols), tileCols) : tileCols,
-    keptPerBlock,
-    wRows,
-    xRows,
-    indexWords,
-    loadsPerThread: Math.ceil((xRows * tileRows) / 4 / sliceThreads) +
-      (strategy === 'spread' ? 1 + n * Math.ceil(((block / m) * tileCols) / 4 / sliceThreads) :
-        Math.ceil((keptPerBlock * tileCols) / 4 / sliceThreads)),
-    turnsAreWhole: strategy !== 'packed' || block % xRowsATurn === 0 || xRowsATurn % block === 0,
-    workgroupBytes: slices * buffers * tileBytes + (slices > 1 ? 4 * tileRows * tileCols : 0),
-  };
-}
-
-/** Steps that each slice of a split takes; past the last kept row they add nothing. */
-export function stepsPerSlice(config: GemmConfig, keptRows: number, splits: number): number {
-  return Math.ceil(blockCount(config, keptRows) / (splits * config.slices));
-}
-
-/** How many steps cover `keptRows` kept rows of W. */
-export function blockCount(config: GemmConfig, keptRows: number): number {
-  return Math.ceil(keptRows / gemmGeometry(config).keptPerBlock);
-}
-
-/** Rows of the transposed x: whole tiles. */
-export function paddedRows({tileRows}: GemmConfig, rows: number): number {
-  return Math.ceil(rows / tileRows) * tileRows;
 }
