@@ -17,29 +17,31 @@ export type GemmStrategy = 'packed' | 'window' | 'spread' | 'dense';
 
 export interface GemmConfig extends CompressedConfig {
   strategy: GemmStrategy;
-  /** Rows × columns of y a workgroup computes. */
+  /** Workgroup tile: rows × columns of y per workgroup. */
   tileRows: number;
   tileCols: number;
-  /** Rows × columns of y a thread computes; multiples of 4. */
+  /** Register tile: rows × columns of y per thread; multiples of 4. */
   threadRows: number;
   threadCols: number;
-  /** packed, dense: kept rows a step loads. window: whole windows. spread: rows of whole windows. */
+  /** K-tile depth. packed, dense: kept rows. window: windows. spread: rows of whole windows. */
   block: number;
-  /** Rows of W the inner loop takes a turn, written out: 1 is a plain loop. Divides those of a step. */
+  /**
+   * Unroll factor of the inner loop, in rows of W; 1 means not unrolled. Divides the number of rows in a K-tile.
+   */
   unroll: number;
-  /** vec4s added to a row of x in workgroup memory, so that columns of it spread over the banks. */
+  /** vec4s of padding per row of x in workgroup memory, against bank conflicts. */
   xPad: 0 | 1;
   /**
-   * Copies of the tiles in workgroup memory. With 2 the next step is stored while this one is read, so one barrier a
-   * step is enough.
+   * Buffers in workgroup memory. With 2 (double buffering) the next K-tile is stored while this one is read, so one
+   * barrier per K-tile is enough.
    */
   buffers: 1 | 2;
   /**
-   * Parts of a workgroup's threads that take turns at the steps, each with tiles and sums of its own, which meet at the
-   * end: keeps cores busy where there are few tiles, without the second pass of split-k.
+   * Intra-workgroup split-K: groups of threads that take alternate K-tiles, each with buffers and accumulators of its
+   * own, which are added up at the end. It fills the GPU if there are few tiles, without the second dispatch of split-K.
    */
   slices: 1 | 2 | 4;
-  /** Writes partial sums [splits, rows, n] for a second pass, no epilogue. */
+  /** Whether it writes partial sums [splits, rows, n], without the epilogue, for a second dispatch. */
   partial: boolean;
   epilogue: EpilogueConfig;
 }
@@ -47,25 +49,25 @@ export interface GemmConfig extends CompressedConfig {
 /** Everything a configuration implies. */
 export interface GemmGeometry {
   threads: number;
-  /** Of one slice. */
+  /** Threads per slice. */
   sliceThreads: number;
   /** Threads along columns and rows of the tile, and the patch of them that a subgroup covers. */
   threadsX: number;
   threadsY: number;
   patchX: number;
   patchY: number;
-  /** Groups of columns a tile touches (1 where a group is as wide as the tile or wider). */
+  /** Column groups per tile (1 if a group is as wide as the tile or wider). */
   groupsInTile: number;
-  /** Columns that share an index as far as a thread's vec4s reach: they are interleaved within it. */
+  /** Width in columns within which the vec4s of threads are interleaved: at most one column group. */
   span: number;
-  /** Kept rows of W in a step, and rows of W in workgroup memory: spread has zeros there too. */
+  /** Kept rows of W per K-tile, and rows of W in workgroup memory: with spread, zeros are among them. */
   keptPerBlock: number;
   wRows: number;
   /** Rows of x in workgroup memory. */
   xRows: number;
-  /** Indices in workgroup memory: rounded up to whole threads, so that no load of them needs a guard. */
+  /** Row numbers in workgroup memory: padded to a multiple of the threads, so that no load of them needs a guard. */
   indexWords: number;
-  /** vec4s a thread loads for a step, and holds in registers until the next. */
+  /** vec4s a thread prefetches per K-tile and holds in registers until the next. */
   loadsPerThread: number;
   /** Whether every load pass of x is whole, as the packed strategy requires. */
   loadPassesAreWhole: boolean;

@@ -7,27 +7,27 @@ import type {CompressedConfig} from '../wgsl/compressed.js';
 import type {EpilogueConfig} from '../wgsl/epilogue.js';
 
 export interface GemvConfig extends CompressedConfig {
-  /** Rows of y a workgroup computes; rows beyond the last are computed again and not stored. */
+  /** Rows of y per workgroup. Rows past the last are computed from the last row of x and not stored. */
   rows: 1 | 2 | 4 | 8 | 16;
-  /** vec4 columns a workgroup computes: how long the runs are that it reads of W's rows. */
+  /** vec4 columns per workgroup: the length of the contiguous segments that it reads from rows of W. */
   vecCols: 4 | 8 | 16 | 32;
-  /** Kept rows a slice takes in one turn. */
+  /** Kept rows each slice processes per loop iteration. */
   turn: 4 | 8;
   threads: 256 | 512 | 1024;
-  /** Writes partial sums [splits, rows, n] for a second pass, no epilogue. */
+  /** Whether it writes partial sums [splits, rows, n], without the epilogue, for a second dispatch. */
   partial: boolean;
   epilogue: EpilogueConfig;
 }
 
-/** Splits start at multiples of this: the offsets of a turn then lie in whole words, or in one. */
+/** Splits start at multiples of this many kept rows: the offsets of an iteration then lie in whole words, or in one. */
 const SPLIT_ROWS = 8;
-/** vec4s of sums in workgroup memory at once: the default limit of 16 KB. */
+/** Most accumulators (vec4s) in workgroup memory at once: the default limit of 16 KB. */
 const MAX_SUMS = 1024;
 
-/** Sums that the thread which stores one adds up: a level of the tree would be another barrier. */
+/** Most accumulators that the storing thread adds up itself: another stage of the tree would cost a barrier. */
 const MAX_LAST_SUMS = 8;
 
-/** Rows of a window for each kept one, up to which multiplying by zeros is cheaper than four gathers of x. */
+/** Largest M/N at which multiplying by the zeros is cheaper than gathering four values of x. */
 const MAX_SPREAD = 4;
 
 /** What a configuration implies. */
@@ -41,23 +41,23 @@ export function gemvGeometry({vecCols, turn, rows, threads, pattern: {n, m, vect
   }
   return {
     slices,
-    /** Slices left after each level of the tree, where four meet, and those that meet where they are stored. */
+    /** Slices left after each stage of the tree, which adds four, and those that the storing thread adds. */
     levels,
     lastSlices: left,
-    /** Columns of y a workgroup computes. */
+    /** Columns of y per workgroup. */
     tileCols: 4 * vecCols,
-    /** Kept rows all slices of a workgroup cover in one turn. */
+    /** Kept rows that all slices of a workgroup process per iteration. */
     turnRows: slices * turn,
-    /** Whether x comes transposed, [k][rows rounded up to `rows`]. */
+    /** Whether x arrives transposed, [k][rows padded to a multiple of `rows`]. */
     kMajor: rows >= 4,
-    /** Whether a window's weights are spread to its rows, zeros between them, and all of its x read. */
+    /** Whether weights are scattered into windows of zeros, so that whole windows of x are read in order. */
     spread: rows >= 4 && n !== m && vectorLength < 4 && turn % n === 0 && m <= MAX_SPREAD * n,
-    /** Rows whose sums meet in workgroup memory at once. */
+    /** Rows whose accumulators are reduced in workgroup memory at once. */
     rowsAtOnce: Math.min(rows, MAX_SUMS / threads),
   };
 }
 
-/** Kept rows of each split: whole turns, so that the offsets of a turn begin and end within words. */
+/** Kept rows of each split: a multiple of 8, so that the offsets of an iteration do not straddle words. */
 export function keptPerSplit(keptRows: number, splits: number): number {
   return SPLIT_ROWS * Math.ceil(keptRows / splits / SPLIT_ROWS);
 }

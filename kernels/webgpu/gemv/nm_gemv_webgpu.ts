@@ -1,22 +1,23 @@
 /**
- * The GEMV: y = x · W for few rows, where reading W once is all the work there is.
+ * The GEMV: y = x · W for few rows, where reading W once is nearly all the work.
  *
- * A workgroup computes some columns for up to 16 rows. Its threads are vec4 columns × slices of the kept rows: a
- * slice takes some consecutive kept rows a turn, so that one word brings the offsets of four or more. Neighbouring
- * slices read neighbouring rows of W. More columns are longer runs of memory, more slices more rows at once. The sums
- * of the slices meet in a tree in workgroup memory. Where the columns alone leave the device idle, kept rows are split
- * over workgroups too, and a second pass adds the parts (reduce_webgpu.ts).
+ * A workgroup computes some columns of y for up to 16 rows. Its threads are divided into vec4 columns × K-slices: in
+ * each iteration (`turn` kept rows) neighbouring slices read neighbouring rows of W. More columns mean longer
+ * contiguous segments of memory, more slices more rows in flight. The accumulators of the slices are added up by a tree reduction
+ * in workgroup memory. If the columns alone leave the device idle, k is split over workgroups as well (split-K), and a
+ * second dispatch adds the partial sums (passes/reduce_webgpu.ts).
  *
- * No turn waits for what it asked for itself (the paper's pipelining, section III-C): values are read a turn ahead, and
- * so is x, from offsets read two turns ahead. Only where a vec4 of columns meets several groups, and so several x,
- * there are no registers for them: then x is read in its turn, and offsets one turn ahead. The loop has no branch: a
- * slice's last turn, which has nothing to read ahead and may be short, comes after it.
+ * The loop is software-pipelined (the paper's section III-C): an iteration only uses data loaded by earlier ones.
+ * Values and x are prefetched one iteration ahead; the offsets that address x, two. The exception is L < 4, where a
+ * vec4 of columns spans several groups and needs a row of x for each. Prefetching them all would exhaust the registers,
+ * so x is loaded when it is used and offsets are prefetched one iteration ahead. The loop has no branch: a slice's last
+ * iteration, which prefetches nothing and may be partial, comes after it.
  *
- * Up to two rows, x is read in place, row-major: it lies in the cache. With more, a load for each row would be one for
- * every four multiply-adds; so x comes transposed (transpose_webgpu.ts), and a load brings four rows. Even so, narrow
- * groups would gather an x for each weight, from as many places as a subgroup has columns. Where windows are short,
- * their weights are spread to the window's rows instead, zeros between them: then x is read in order, the same for all
- * columns, and an infinite x makes NaN of what was dropped, as in a dense product.
+ * Up to two rows, x is read in place, row-major: it stays in the cache. With more, that would be one load for every
+ * four multiply-adds, so x arrives transposed (passes/transpose_webgpu.ts) and a load brings four rows. Narrow groups
+ * would still gather one x for each weight, from as many addresses as a subgroup has columns. If windows are short, the
+ * weights are scattered into windows of zeros instead (`spread`): x is then read in order and shared by all columns,
+ * and an infinite x makes NaN of a dropped weight, as in a dense product.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indexBits} from '../../../src/format/pack.js';
@@ -67,57 +68,14 @@ export class NMGemvProgram implements WebGPUProgram {
   }
 
   getUserCode(): string {
-    const {rows, vecCols, turn, threads, pattern, alignedCols, partial, epilogue} = this.config;
-    const {vectorLength} = pattern;
-    const {levels, lastSlices, turnRows, kMajor, spread, rowsAtOnce} = gemvGeometry(this.config);
-    const rowIds = range(rows);
-    // A vec4 of columns meets 4, 2 or 1 groups, so each kept row stands for as many rows of x.
-    const groups = range(isDense(this.config) ? 1 : Math.max(1, 4 / vectorLength));
-    const groupOf = (d: number) => `(col * 4u + ${(d * 4) / groups.length}u) / ${vectorLength}u`;
-    // One word brings the offsets of several kept rows.
-    const together = Math.min(turn, 32 / indexBits(pattern));
-    const wordsAt = (prefix: string, j: string, keyword: string) => isDense(this.config) ? '' :
-      range(turn / together).map(q => groups.map(d => `
-          ${keyword} ${prefix}${q}_${d} = offsetWord(${groupOf(d)}, ${j} + ${q * together}u);`).join('')).join('');
-    const shiftWords = (to: string, from: string) => isDense(this.config) ? '' :
-      range(turn / together).map(q => groups.map(d => `
-          ${to}${q}_${d} = ${from}${q}_${d};`).join('')).join('');
-    // What a kept row of the turn meets of x: for each group the rows of y, or vec4s of them.
-    const xs = groups.flatMap(d => range(kMajor ? rows / 4 : rows).map(i => ({d, i})));
-    const xLoad = (prefix: string, j: string, u: number, {d, i}: {d: number; i: number}) => {
-      const word = `${prefix}${Math.floor(u / together)}_${d}`;
-      const row = isDense(this.config) ? `${j} + ${u}u` :
-        `min(rowOf(${j} + ${u}u, (${word} >> (${u % together}u * OFFSET_BITS)) & OFFSET_MASK), lastRow)`;
-      return kMajor ? `x[(${row}) * xStride + xStart + ${i}u]` : `f32(x[x${i} + ${row}])`;
-    };
-    const xAhead = groups.length === 1;
-    const turnsAhead = xAhead ? 2 : 1;
-    const ahead = range(turn).flatMap(u => [
-      {name: `value${u}`, load: (_: string, j: string) => `stored4(${j} + ${u}u, col)`},
-      ...(xAhead ? xs : []).map(each => ({
-        name: `x${u}_${each.d}_${each.i}`, load: (prefix: string, j: string) => xLoad(prefix, j, u, each),
-      })),
-    ]);
-    const gathered = range(turn).map(u => ({u, code: `
-            let value = unpack4(value${u});${xAhead ? '' : xs.map(each => `
-            let x${u}_${each.d}_${each.i} = ${xLoad('word', 'j', u, each)};`).join('')}${rowIds.map(r => `
-            sum${r} += ${this.xVector(r, groups, `x${u}`)} * value;`).join('')}`}));
-    const turnCode = (isLast: boolean) => spread ? this.spreadTurn(groups, isLast) : gathered.map(({u, code}) => `
-          ${isLast ? `if (j + ${u}u < end) ` : ''}{${code}
-          }`).join('');
-    const batches = range(rows / rowsAtOnce).map(b => rowIds.slice(b * rowsAtOnce, (b + 1) * rowsAtOnce));
-    const store = guardedStore({
-      aligned: alignedCols,
-      row: partial ? 'workgroupId.z * u32(uniforms.rows) + row' : 'row',
-      vec: 'col',
-      value: (column, component) => {
-        const one = component ? `sum[${component}]` : 'sum';
-        return partial ? one : `epilogue(${one}, ${column})`;
-      },
-    });
+    const {config} = this;
+    const {rows, vecCols, turn, threads, epilogue} = config;
+    const {turnRows, kMajor, spread, rowsAtOnce} = gemvGeometry(config);
+    const dense = isDense(config);
+    const reads = readsOf(config);
     return `
-      ${isDense(this.config) ? '' : indicesSnippet(this.config)}
-      ${valuesSnippet(this.config)}
+      ${dense ? '' : indicesSnippet(config)}
+      ${valuesSnippet(config)}
       ${epilogueSnippet(epilogue, this.outputComponent)}
       var<workgroup> sums: array<vec4<f32>, ${rowsAtOnce * threads}>;
 
@@ -126,28 +84,152 @@ export class NMGemvProgram implements WebGPUProgram {
         let col = (tile % u32(uniforms.colTiles)) * ${vecCols}u + localIndex % ${vecCols}u;
         let rowStart = (tile / u32(uniforms.colTiles)) * ${rows}u;
         let slice = localIndex / ${vecCols}u;
-        ${isDense(this.config) ? '' : 'let lastRow = u32(uniforms.depth) - 1u;'}
+        ${dense ? '' : 'let lastRow = u32(uniforms.depth) - 1u;'}
         let start = workgroupId.z * u32(uniforms.keptPerSplit);
         let end = min(start + u32(uniforms.keptPerSplit), u32(uniforms.keptRows));
         ${kMajor ? `
         let xStride = u32(uniforms.xStride);
-        let xStart = rowStart / 4u;` : rowIds.map(r => `
-        let x${r} = min(rowStart + ${r}u, u32(uniforms.rows) - 1u) * u32(uniforms.depth);`).join('')}${rowIds.map(r => `
+        let xStart = rowStart / 4u;` : range(rows).map(r => `
+        let x${r} = min(rowStart + ${r}u, u32(uniforms.rows) - 1u) * u32(uniforms.depth);`).join('')}${
+  range(rows).map(r => `
         var sum${r} = vec4<f32>(0.0);`).join('')}
-        var j = start + slice * ${turn}u;${wordsAt('word', 'j', 'var')}${
-  xAhead ? wordsAt('soon', `j + ${turnRows}u`, 'var') : ''}${ahead.map(({name, load}) => `
-        var ${name} = ${load('word', 'j')};`).join('')}
-        for (; j + ${turnRows}u < end; j += ${turnRows}u) {${
-  wordsAt('later', `j + ${turnsAhead * turnRows}u`, 'let')}${ahead.map(({name, load}) => `
-          let next_${name} = ${load('soon', `j + ${turnRows}u`)};`).join('')}${turnCode(false)}${
-  xAhead ? shiftWords('word', 'soon') + shiftWords('soon', 'later') : shiftWords('word', 'later')}${
-  ahead.map(({name}) => `
-          ${name} = next_${name};`).join('')}
+        var j = start + slice * ${turn}u;
+        // Prefetch the first iteration.${reads.prologue}
+        // Every iteration but a slice's last: prefetch the next, multiply this one.
+        for (; j + ${turnRows}u < end; j += ${turnRows}u) {${reads.prefetch}${iteration(config, reads, false)}${
+  reads.advance}
         }
-        // The last turn of a slice, which may be short, or nothing; so may its last window be.
-        ${spread ? '' : `if (j + ${turn}u <= end) {${turnCode(false)}
-        } else `}if (j < end) {${turnCode(true)}
-        }${batches.map(batch => `
+        // The last iteration of a slice prefetches nothing. It may be partial or empty; so may its last window be.
+        ${spread ? '' : `if (j + ${turn}u <= end) {${iteration(config, reads, false)}
+        } else `}if (j < end) {${iteration(config, reads, true)}
+        }
+        // Add up the slices and store.${reduction(config)}
+      }
+    `;
+  }
+}
+
+/** One row of x, or a vec4 of four, that a kept row meets: of column group `group` of the vec4, rows 4·i … or row i. */
+interface XRead {
+  group: number;
+  i: number;
+}
+
+/** The WGSL of what iterations read, and when. */
+interface Reads {
+  /** Column groups that a vec4 of columns spans: 4, 2 or 1. */
+  groups: number[];
+  /** Before the loop: everything that the first iteration uses. */
+  prologue: string;
+  /** In an iteration: what the next one uses. At its end: the next becomes the current. */
+  prefetch: string;
+  advance: string;
+  /** Reads of x that the iteration itself does, for kept row u: those that were not prefetched. */
+  late: (u: number) => string;
+}
+
+/**
+ * Values and x are prefetched one iteration ahead, the offsets that address x two. If a vec4 of columns spans several
+ * groups, x is read late, in the iteration that uses it, and offsets one iteration ahead.
+ */
+function readsOf(config: GemvConfig): Reads {
+  const {rows, turn, pattern, pattern: {vectorLength}} = config;
+  const {turnRows, kMajor} = gemvGeometry(config);
+  const dense = isDense(config);
+  const groups = range(dense ? 1 : Math.max(1, 4 / vectorLength));
+  const groupOf = (d: number) => `(col * 4u + ${(d * 4) / groups.length}u) / ${vectorLength}u`;
+  // One word holds the offsets of several kept rows.
+  const perWord = Math.min(turn, 32 / indexBits(pattern));
+  const words = (each: (q: number, d: number) => string) => dense ? '' :
+    range(turn / perWord).map(q => groups.map(d => each(q, d)).join('')).join('');
+  const readWords = (prefix: string, j: string, keyword: string) => words((q, d) => `
+          ${keyword} ${prefix}${q}_${d} = offsetWord(${groupOf(d)}, ${j} + ${q * perWord}u);`);
+  const moveWords = (to: string, from: string) => words((q, d) => `
+          ${to}${q}_${d} = ${from}${q}_${d};`);
+  const xs = groups.flatMap(group => range(kMajor ? rows / 4 : rows).map((i): XRead => ({group, i})));
+  const readX = (prefix: string, j: string, u: number, {group, i}: XRead) => {
+    const word = `${prefix}${Math.floor(u / perWord)}_${group}`;
+    const row = dense ? `${j} + ${u}u` :
+      `min(rowOf(${j} + ${u}u, (${word} >> (${u % perWord}u * OFFSET_BITS)) & OFFSET_MASK), lastRow)`;
+    return kMajor ? `x[(${row}) * xStride + xStart + ${i}u]` : `f32(x[x${i} + ${row}])`;
+  };
+  const xAhead = groups.length === 1;
+  const ahead = range(turn).flatMap(u => [
+    {name: `value${u}`, read: (_: string, j: string) => `stored4(${j} + ${u}u, col)`},
+    ...(xAhead ? xs : []).map(each => ({
+      name: `x${u}_${each.group}_${each.i}`, read: (prefix: string, j: string) => readX(prefix, j, u, each),
+    })),
+  ]);
+  return {
+    groups,
+    prologue: readWords('word', 'j', 'var') + (xAhead ? readWords('soon', `j + ${turnRows}u`, 'var') : '') +
+      ahead.map(({name, read}) => `
+        var ${name} = ${read('word', 'j')};`).join(''),
+    prefetch: readWords('later', `j + ${(xAhead ? 2 : 1) * turnRows}u`, 'let') + ahead.map(({name, read}) => `
+          let next_${name} = ${read('soon', `j + ${turnRows}u`)};`).join(''),
+    advance: (xAhead ? moveWords('word', 'soon') + moveWords('soon', 'later') : moveWords('word', 'later')) +
+      ahead.map(({name}) => `
+          ${name} = next_${name};`).join(''),
+    late: u => xAhead ? '' : xs.map(each => `
+            let x${u}_${each.group}_${each.i} = ${readX('word', 'j', u, each)};`).join(''),
+  };
+}
+
+/** WGSL that multiplies the kept rows of one iteration. Only the last iteration checks each row. */
+function iteration(config: GemvConfig, reads: Reads, isLast: boolean): string {
+  if (gemvGeometry(config).spread) {
+    return zeroFilledIteration(config, reads, isLast);
+  }
+  return range(config.turn).map(u => `
+          ${isLast ? `if (j + ${u}u < end) ` : ''}{
+            let value = unpack4(value${u});${reads.late(u)}${range(config.rows).map(r => `
+            sum${r} += ${xVector(config, r, reads.groups, `x${u}`)} * value;`).join('')}
+          }`).join('');
+}
+
+/** An iteration whose weights are scattered into windows of zeros, of which the last of all may be short. */
+function zeroFilledIteration({rows, turn, pattern}: GemvConfig, {groups}: Reads, isLast: boolean): string {
+  const {n, m} = pattern;
+  const unpacked = (u: number) => isLast ?
+    `select(vec4<f32>(0.0), unpack4(value${u}), j + ${u}u < end)` : `unpack4(value${u})`;
+  const xAt = (i: number) => isLast ? `select(vec4<f32>(0.0), x[at + ${i}u], row <= lastRow)` : `x[at + ${i}u]`;
+  return `
+            let words = vec4<u32>(${range(4).map(c => `word0_${(c * groups.length) >> 2}`).join(', ')});${
+  range(turn).map(u => `
+            let offset${u} = (words >> vec4<u32>(${u}u * OFFSET_BITS)) & vec4<u32>(OFFSET_MASK);
+            let weight${u} = ${unpacked(u)};`).join('')}${range((turn / n) * m).map(row => `
+            {
+              let row = (j / ${n}u) * ${m}u + ${row}u;
+              let at = ${isLast ? 'min(row, lastRow)' : 'row'} * xStride + xStart;${range(rows / 4).map(i => `
+              let x${i} = ${xAt(i)};`).join('')}
+              let weight = ${spreadWeight(row, pattern)};${range(rows).map(r => `
+              sum${r} += x${r >> 2}[${r & 3}] * weight;`).join('')}
+            }`).join('')}`;
+}
+
+/** WGSL: the x that the four columns of a vec4 meet in one row of y: one number for all, or one per group. */
+function xVector(config: GemvConfig, row: number, groups: number[], name: string): string {
+  const {kMajor} = gemvGeometry(config);
+  const at = (d: number) => kMajor ? `${name}_${d}_${row >> 2}[${row & 3}]` : `${name}_${d}_${row}`;
+  return groups.length === 1 ? at(0) : groups.length === 2 ?
+    `vec4<f32>(vec2<f32>(${at(0)}), vec2<f32>(${at(1)}))` : `vec4<f32>(${groups.map(at).join(', ')})`;
+}
+
+/** WGSL: the tree reduction over slices, some rows at a time, and the store of y or of partial sums. */
+function reduction(config: GemvConfig): string {
+  const {rows, vecCols, threads, alignedCols, partial} = config;
+  const {levels, lastSlices, rowsAtOnce} = gemvGeometry(config);
+  const batches = range(rows / rowsAtOnce).map(b => range(rows).slice(b * rowsAtOnce, (b + 1) * rowsAtOnce));
+  const store = guardedStore({
+    aligned: alignedCols,
+    row: partial ? 'workgroupId.z * u32(uniforms.rows) + row' : 'row',
+    vec: 'col',
+    value: (column, component) => {
+      const one = component ? `sum[${component}]` : 'sum';
+      return partial ? one : `epilogue(${one}, ${column})`;
+    },
+  });
+  return batches.map(batch => `
         ${batch.map((r, i) => `sums[${i * threads}u + localIndex] = sum${r};`).join('\n        ')}${
   levels.map(level => `
         workgroupBarrier();
@@ -164,37 +246,5 @@ export class NMGemvProgram implements WebGPUProgram {
             let sum = ${range(lastSlices).map(i => `sums[at + ${i * vecCols}u]`).join(' + ')};${store}
           }
         }${batch !== batches[batches.length - 1] ? `
-        workgroupBarrier();` : ''}`).join('')}
-      }
-    `;
-  }
-
-  /** A turn whose weights are spread to whole windows, of which the last of all may be short. */
-  private spreadTurn(groups: number[], isLast: boolean): string {
-    const {rows, turn, pattern} = this.config;
-    const {n, m} = pattern;
-    const unpacked = (u: number) => isLast ?
-      `select(vec4<f32>(0.0), unpack4(value${u}), j + ${u}u < end)` : `unpack4(value${u})`;
-    const xAt = (i: number) => isLast ? `select(vec4<f32>(0.0), x[at + ${i}u], row <= lastRow)` : `x[at + ${i}u]`;
-    return `
-            let words = vec4<u32>(${range(4).map(c => `word0_${(c * groups.length) >> 2}`).join(', ')});${
-  range(turn).map(u => `
-            let offset${u} = (words >> vec4<u32>(${u}u * OFFSET_BITS)) & vec4<u32>(OFFSET_MASK);
-            let weight${u} = ${unpacked(u)};`).join('')}${range((turn / n) * m).map(row => `
-            {
-              let row = (j / ${n}u) * ${m}u + ${row}u;
-              let at = ${isLast ? 'min(row, lastRow)' : 'row'} * xStride + xStart;${range(rows / 4).map(i => `
-              let x${i} = ${xAt(i)};`).join('')}
-              let weight = ${spreadWeight(row, pattern)};${range(rows).map(r => `
-              sum${r} += x${r >> 2}[${r & 3}] * weight;`).join('')}
-            }`).join('')}`;
-  }
-
-  /** The x of a row that the four columns of a vec4 meet: one number, two or four. */
-  private xVector(row: number, groups: number[], name: string): string {
-    const {kMajor} = gemvGeometry(this.config);
-    const at = (d: number) => kMajor ? `${name}_${d}_${row >> 2}[${row & 3}]` : `${name}_${d}_${row}`;
-    return groups.length === 1 ? at(0) : groups.length === 2 ?
-      `vec4<f32>(vec2<f32>(${at(0)}), vec2<f32>(${at(1)}))` : `vec4<f32>(${groups.map(at).join(', ')})`;
-  }
+        workgroupBarrier();` : ''}`).join('');
 }
