@@ -38,7 +38,7 @@ export interface GemmConfig extends CompressedConfig {
   buffers: 1 | 2;
   /**
    * Intra-workgroup split-K: groups of threads that take alternate K-tiles, each with buffers and accumulators of its
-   * own, which are added up at the end. It fills the GPU if there are few tiles, without the second dispatch of split-K.
+   * own, which are added up at the end. It fills the GPU if there are few tiles, without split-K's second dispatch.
    */
   slices: 1 | 2 | 4;
   /** Whether it writes partial sums [splits, rows, n], without the epilogue, for a second dispatch. */

@@ -3,9 +3,9 @@
  *
  * A workgroup computes some columns of y for up to 16 rows. Its threads are divided into vec4 columns × K-slices: in
  * each iteration (`turn` kept rows) neighbouring slices read neighbouring rows of W. More columns mean longer
- * contiguous segments of memory, more slices more rows in flight. The accumulators of the slices are added up by a tree reduction
- * in workgroup memory. If the columns alone leave the device idle, k is split over workgroups as well (split-K), and a
- * second dispatch adds the partial sums (passes/reduce_webgpu.ts).
+ * contiguous segments of memory, more slices more rows in flight. The accumulators of the slices are added up by a
+ * tree reduction in workgroup memory. If the columns alone leave the device idle, k is split over workgroups as well
+ * (split-K), and a second dispatch adds the partial sums (passes/reduce_webgpu.ts).
  *
  * The loop is software-pipelined (the paper's section III-C): an iteration only uses data loaded by earlier ones.
  * Values and x are prefetched one iteration ahead; the offsets that address x, two. The exception is L < 4, where a
