@@ -6,14 +6,14 @@ import {statSync} from 'node:fs';
 import {basename, dirname, resolve} from 'node:path';
 import {dispose, type Tensor2D} from '@tensorflow/tfjs-core';
 import type {LayersModel} from '@tensorflow/tfjs-layers';
-import picomatch from 'picomatch/posix.js';
 import {convertLayersModel} from '../convert/layers_model.js';
 import type {LayerReport, PruneLayersModelOptions, PruneProgress} from '../index.js';
+import {globMatcher} from '../pruning/options.js';
 import {setUpBackend, type BackendChoice} from './backend.js';
 import {folderSource, memorySource} from './model_io/file_source.js';
 import {loadModel} from './load_model.js';
 import {readMasks} from './masks.js';
-import {isModelWeight, readModelFiles, type StoredModel} from './model_io/read_model.js';
+import {isModelWeight, readModelFiles, type StoredModel, type StoredWeight} from './model_io/read_model.js';
 import {outputFiles, takeApart} from './model_io/shards.js';
 import {OutputFolder} from './model_io/write_folder.js';
 import {printable} from './printable.js';
@@ -106,8 +106,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
     checkConverted(layers);
 
     const {modelTopology, weights} = await takeApart(pruned);
-    const toFloat16 = options.quantizeFloat16 ? matcher(options.quantizeFloat16) : () => false;
-    const stored = storeWeights(weights, input, toFloat16);
+    const stored = storeWeights(weights, input, float16Matcher(options.quantizeFloat16 ?? [], weights));
     const files = await outputFiles(input.json, modelTopology, stored, weightShardSizeBytes, outputFolder.takenNames);
     const output = await readModelFiles(memorySource(files), 'model.json');
     const verification = await verify(pruned, output, options.quantizeFloat16 !== undefined);
@@ -168,9 +167,15 @@ function checkConverted(layers: LayerReport[]): void {
   throw new Error(`no layer was converted, so nothing was written${reasons.join('')}`);
 }
 
-/** As in pruneLayersModel's globs, `*` matches '/' too: weight names hold one. */
-function matcher(globs: string[]): (name: string) => boolean {
-  return picomatch(globs, {bash: true, dot: true, nonegate: true});
+/** @throws Error if a glob matches no weight: it is a misspelt name. */
+function float16Matcher(globs: string[], weights: StoredWeight[]): (name: string) => boolean {
+  for (const glob of globs) {
+    if (!weights.some(({entry}) => globMatcher(glob)(entry.name))) {
+      throw new Error(`--quantize_float16 has the glob '${printable(glob)}', which matches no weight; the weights ` +
+          `are ${weights.map(({entry}) => printable(entry.name)).join(', ')}`);
+    }
+  }
+  return globMatcher(globs);
 }
 
 function optimizerBytes({weights}: StoredModel): number {

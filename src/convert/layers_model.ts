@@ -9,7 +9,8 @@ import {clone, type Tensor2D} from '@tensorflow/tfjs-core';
 import type {LayersModel} from '@tensorflow/tfjs-layers';
 import type {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
 import {formatPattern} from '../format/pattern.js';
-import {planLayers, PRUNE_OPTION_NAMES, type LayerPlan, type PruneOptions} from '../pruning/plan.js';
+import {PRUNE_OPTION_NAMES, type PruneOptions} from '../pruning/options.js';
+import {planLayers, type LayerPlan} from '../pruning/plan.js';
 import {checkOptionNames, describeValue} from '../util/options.js';
 import {compressKernel, memoryStorage, type KernelStorage} from './layers/compress_kernel.js';
 import {findLayers, kernelShape, type Found, type Layer, type LayerJson} from './layers/find.js';
@@ -193,10 +194,11 @@ function checkModel(model: LayersModel): void {
 
 /** The plan for each layer. */
 function planFor(found: Found[], options: PruneLayersModelOptions): Planned[] {
-  const judge = planLayers('pruneLayersModel', options, found.map(({layer, path}) => ({name: layer.name, path})));
-  const planned = found.map(each => ({
+  const names = found.map(({layer, path}) => ({name: layer.name, path}));
+  const judge = planLayers('pruneLayersModel', options, names);
+  const planned = found.map((each, i) => ({
     ...each,
-    plan: each.dense ? judge(each.layer.name, each.path) :
+    plan: each.dense ? judge(names[i]) :
       {reason: `${each.layer.getClassName()}: only Dense layers are converted`},
   }));
   refuseDivergingPlans(planned);
