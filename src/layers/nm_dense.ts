@@ -22,18 +22,21 @@ import {
 } from '../format/pattern.js';
 import {checkIndices} from '../format/validate.js';
 import {nmSparseMatMul} from '../ops/nm_sparse_mat_mul.js';
+import {checkDtype, checkOptionNames, describeValue} from '../util/options.js';
 import {assignWeight} from './assign_weight.js';
 
 type DenseArgs = Parameters<typeof layers.dense>[0];
 type Initializer = Parameters<layers.Layer['addWeight']>[3];
 
-export interface NMDenseArgs extends DenseArgs {
+export interface NMDenseArgs extends Omit<DenseArgs, 'dtype'> {
   /** '8:32v32', '2:4' or `{n, m, vectorLength?}`. */
   pattern: PatternLike;
   /**
-   * How `values` are stored. Default 'float32'; 'float16' halves them again and freezes them: it holds what was trained
-   * before, and a fresh layer is all zeros.
+   * How the kept values are stored, as in {@link compress}. Default 'float32'; 'float16' halves them again and freezes
+   * them: it holds what was trained before, and a fresh layer is all zeros.
    */
+  dtype?: StorageDtype;
+  /** The same as dtype, by the name that saved models have for it. */
   storage?: StorageDtype;
 }
 
@@ -47,9 +50,20 @@ interface DenseLayer extends layers.Layer {
   biasInitializer: Initializer;
   kernelRegularizer: Parameters<layers.Layer['addWeight']>[4];
   biasRegularizer: Parameters<layers.Layer['addWeight']>[4];
-  kernelConstraint: Parameters<layers.Layer['addWeight']>[6];
   biasConstraint: Parameters<layers.Layer['addWeight']>[6];
 }
+
+const ARG_NAMES: readonly string[] = [
+  'pattern', 'dtype', 'storage',
+  // tf.layers.dense's own
+  'units', 'activation', 'useBias', 'kernelInitializer', 'biasInitializer', 'inputDim', 'kernelConstraint',
+  'biasConstraint', 'kernelRegularizer', 'biasRegularizer', 'activityRegularizer',
+  // any layer's
+  'inputShape', 'batchInputShape', 'batchSize', 'name', 'trainable', 'weights', 'inputDType',
+];
+
+/** Calls of fit, by the object that tfjs hands to every layer, of which a layer stored as float16 has warned. */
+const warnedCalls = new WeakSet<object>();
 
 const Dense = serialization.SerializationMap.getMap().classNameMap['Dense'][0] as unknown as
     new (args: DenseArgs) => DenseLayer;
@@ -66,16 +80,18 @@ export class NMDense extends Dense {
   private values: LayerVariable | null = null;
   private indices: LayerVariable | null = null;
   private k = 0;
+  private mayWarn = true;
 
+  /** Makes layers of saved configurations too. Those may hold fields of other versions, so unknown ones are ignored. */
   constructor(args: NMDenseArgs) {
-    const {pattern, storage = 'float32', ...denseArgs} = args;
-    if (storage !== 'float32' && storage !== 'float16') {
-      throw new Error(`nmDense: storage is '${String(storage)}'; give 'float32' or 'float16'.`);
-    }
+    const {pattern, dtype, storage, ...denseArgs} = args;
+    // A saved configuration has both: there `dtype` is the input's, as in every layer of tfjs.
+    const [name, stored] = storage === undefined ? ['dtype', dtype ?? 'float32'] : ['storage', storage];
+    checkDtype('nmDense', stored, name);
     const parsed = parsePattern(pattern);
-    super(denseArgs as DenseArgs);
+    super((storage === undefined ? denseArgs : {...denseArgs, dtype}) as DenseArgs);
     this.pattern = parsed;
-    this.storage = storage;
+    this.storage = stored as StorageDtype;
   }
 
   override build(inputShape: Parameters<layers.Layer['build']>[0]): void {
@@ -93,8 +109,8 @@ export class NMDense extends Dense {
         // Trained values come from a file or a conversion: there is no training them in this form.
         this.values = this.addWeight('values', parts.values, 'int32', zerosInitializer, undefined, false);
       } else {
-        // Without kernelConstraint: it is meant for the dense kernel, and tfjs would project the kept values by it
-        // whenever they are loaded (tfjs-layers 4.22, src/variables.ts), though never in training.
+        // Without kernelConstraint: tfjs applies it when weights are written, as loading does, and it is meant for the
+        // dense kernel. On kept values alone minMaxNorm and unitNorm would scale up what pruning left.
         this.values = this.addWeight(
           'values', parts.values, 'float32', this.kernelInitializer, this.kernelRegularizer, true);
       }
@@ -112,6 +128,7 @@ export class NMDense extends Dense {
   override call(inputs: Tensor | Tensor[], kwargs: Parameters<layers.Layer['call']>[1]): Tensor {
     return tidy(() => {
       this.invokeCallHook(inputs, kwargs);
+      this.warnIfTrained(kwargs);
       const x = Array.isArray(inputs) ? inputs[0] : inputs;
       const name = this.activation.getClassName();
       const fused = FUSED.includes(name);
@@ -123,6 +140,21 @@ export class NMDense extends Dense {
     });
   }
 
+  /** Says once for a model that fit trains none of its values stored as float16. */
+  private warnIfTrained(kwargs: Parameters<layers.Layer['call']>[1]): void {
+    const training = kwargs?.training === true && engine().state.gradientDepth > 0;
+    if (!training || this.storage !== 'float16' || !this.trainable || !this.mayWarn) {
+      return;
+    }
+    this.mayWarn = false;
+    if (!warnedCalls.has(kwargs)) {
+      warnedCalls.add(kwargs);
+      console.warn(`NMDense '${this.name}': values stored as float16 are not trained, in this layer and all like it. ` +
+          "To train them, convert with pruneLayersModel(model, {pattern, dtype: 'float32'}), train, and convert back " +
+          "with dtype 'float16'.");
+    }
+  }
+
   /**
    * Loading a model writes its weights without asking the layer, and a wrong offset would go unnoticed on a GPU; so
    * each write of indices is looked at first, and a corrupt file is refused while it is loaded.
@@ -131,13 +163,8 @@ export class NMDense extends Dense {
     const write = indices.write.bind(indices);
     indices.write = value => {
       const words = dataAtHand(value);
-      try {
-        if (words) {
-          checkIndices(words, [this.k, this.units], this.pattern);
-        }
-      } catch (error) {
-        const why = (error as Error).message.replace(/^checkIndices: /, '');
-        throw new Error(`NMDense '${this.name}': ${why}`, {cause: error});
+      if (words) {
+        checkIndices(words, [this.k, this.units], this.pattern, `NMDense '${this.name}'`);
       }
       return write(value);
     };
@@ -147,7 +174,12 @@ export class NMDense extends Dense {
     return {...super.getConfig(), pattern: formatPattern(this.pattern), storage: this.storage};
   }
 
-  /** The kernel in its compressed form: a view of the layer's own weights, not to be disposed. */
+  /**
+   * The kernel W [k, units] in its compressed form, as nmSparseMatMul and decompress take it:
+   * `decompress(layer.matrix())` is the dense kernel.
+   * @returns a view of the layer's own weights: do not dispose it. It shows what training changes.
+   * @throws Error if the layer is not built yet, or is disposed.
+   */
   matrix(): NMSparseMatrix {
     if (!this.values || !this.indices) {
       throw new Error(`NMDense '${this.name}': the layer is not built yet, so it has no weights.`);
@@ -162,20 +194,38 @@ export class NMDense extends Dense {
   }
 
   /**
-   * Takes over the weights of a compressed kernel; copies them, so the caller still disposes its own.
-   * @throws Error if the matrix is of another shape, pattern or storage than the layer's, or the layer is not built.
+   * Sets the layer's weights from a compressed kernel W [k, units], exactly: constraints are not applied. The caller
+   * still disposes its own tensors.
+   * @param matrix of the layer's shape, pattern and dtype, as `compress(W, {pattern, dtype})` returns it.
+   * @param bias float32 [units]. Left out, the layer's bias stays as it is.
+   * @throws Error if the matrix or the bias does not fit the layer, or the layer is not built yet. The weights are then
+   *     as they were.
    */
   setMatrix(matrix: NMSparseMatrix, bias?: Tensor): void {
-    // tfjs compares the tensors' shapes, which several patterns have in common.
-    const [given, own] = [matrix, this.matrix()].map(({shape, pattern, dtype}) =>
-      `a ${formatPattern(pattern)} matrix of shape [${shape}] stored as ${dtype}`);
-    if (given !== own) {
-      throw new Error(`NMDense '${this.name}': setMatrix got ${given}; the layer takes ${own}.`);
+    const fail = (why: string): never => {
+      throw new Error(`NMDense '${this.name}': setMatrix got ${why}.`);
+    };
+    const own = this.matrix();
+    if (!(matrix instanceof NMSparseMatrix)) {
+      fail(`${describeValue(matrix)}; give an NMSparseMatrix, as compress() returns it`);
     }
-    assignWeight(this.indices as LayerVariable, matrix.indices);
-    assignWeight(this.values as LayerVariable, matrix.values);
-    if (bias && this.bias) {
-      assignWeight(this.bias, bias);
+    // tfjs compares the tensors' shapes, which several patterns have in common.
+    const [given, wanted] = [matrix, own].map(({shape, pattern, dtype}) =>
+      `a ${formatPattern(pattern)} matrix of shape [${shape}] stored as ${dtype}`);
+    if (given !== wanted) {
+      fail(`${given}; the layer takes ${wanted}`);
+    }
+    if (matrix.values.isDisposed || matrix.indices.isDisposed) {
+      fail('a matrix that is disposed');
+    }
+    if (bias !== undefined && (!this.bias || bias?.dtype !== 'float32' || bias.shape.length !== 1 ||
+        bias.size !== this.units || bias.isDisposed)) {
+      fail(`the bias ${describeValue(bias)}; the layer ${this.bias ? `takes float32 [${this.units}]` : 'has no bias'}`);
+    }
+    assignWeight(this.indices!, matrix.indices); // first, because it may refuse corrupt offsets
+    assignWeight(this.values!, matrix.values);
+    if (bias) {
+      assignWeight(this.bias!, bias);
     }
   }
 }
@@ -187,15 +237,20 @@ serialization.registerClass(NMDense as unknown as Parameters<typeof serializatio
  * model.add(layers.nmDense({units: 512, pattern: '8:32v32', activation: 'relu'}));
  *
  * Trained from scratch, the kept rows are spread evenly and stay as they are. Takes the arguments of tf.layers.dense,
- * with three differences: kernelInitializer and kernelRegularizer act on the kept values [kept rows, units],
- * kernelConstraint is saved with the layer but not applied, and `weights` are values, bias, indices.
- * @throws Error if the pattern or the storage is not one.
+ * with these differences: `dtype` says how values are stored; kernelInitializer and kernelRegularizer act on the kept
+ * values [kept rows, units]; kernelConstraint is kept in the configuration but not applied; and `weights` are values,
+ * bias, indices.
+ * @throws Error if the pattern or the dtype is not one, or an argument is unknown.
  */
 export function nmDense(args: NMDenseArgs): NMDense {
-  if (args === null || typeof args !== 'object') {
-    throw new Error("nmDense: the arguments are missing; give at least {units, pattern: '2:4'}.");
+  checkOptionNames('nmDense', args, ARG_NAMES, "{units: 64, pattern: '2:4'}");
+  const {dtype, storage = dtype ?? 'float32', ...others} = args;
+  if (dtype !== undefined && dtype !== storage) {
+    throw new Error(
+      `nmDense: dtype is ${describeValue(dtype)}, but storage is ${describeValue(storage)}; give dtype alone.`);
   }
-  return new NMDense(args);
+  checkDtype('nmDense', storage, dtype === undefined ? 'storage' : 'dtype');
+  return new NMDense({...others, storage});
 }
 
 /**

@@ -10,6 +10,7 @@ import {
   decompress, layers, NMDense, type NMDenseArgs, type NMSparseMatrix, type StorageDtype,
 } from '../../src/index.js';
 import {backendName} from '../support/backend.js';
+import {disposeModel} from '../support/models.js';
 import {mulberry32, seed} from '../support/random.js';
 import {drawMatrix, randomValues, toSparseMatrix} from '../support/reference.js';
 
@@ -354,12 +355,100 @@ describe('NMDense and its tensors', () => {
 
   it('refuses a pattern or a storage that is none', () => {
     expect(() => layers.nmDense(undefined as unknown as Parameters<typeof layers.nmDense>[0]))
-      .to.throw("nmDense: the arguments are missing; give at least {units, pattern: '2:4'}.");
+      .to.throw("nmDense: options is undefined; give an object such as {units: 64, pattern: '2:4'}.");
     expect(() => layers.nmDense({units: 4, pattern: '5:4'})).to.throw("pattern '5:4' keeps N=5 of M=4");
     const open = layers.nmDense({units: 4, pattern: '2:4', inputShape: [null], name: 'open'});
     expect(() => tfl.sequential({layers: [open]})).to.throw(
       "NMDense 'open': the input has shape [null,null]; its last dimension must be known.");
     expect(() => layers.nmDense({units: 4, pattern: PATTERN, storage: 'int8' as StorageDtype}))
       .to.throw("nmDense: storage is 'int8'; give 'float32' or 'float16'.");
+  });
+
+  it('takes dtype and storage for one thing, and refuses others by name', () => {
+    const {nmDense} = layers;
+    const made = (args: object) => nmDense({units: 4, pattern: PATTERN, ...args}).storage;
+    expect([{}, {dtype: 'float16'}, {storage: 'float16'}, {dtype: 'float32'}, {dtype: 'float16', storage: 'float16'}]
+      .map(made)).to.deep.equal(['float32', 'float16', 'float16', 'float32', 'float16']);
+    expect(new NMDense({units: 4, pattern: PATTERN, dtype: 'float16'}).storage).to.equal('float16');
+    const refused: Array<[object, string]> = [
+      [{dtype: 'int32'}, "nmDense: dtype is 'int32'; give 'float32' or 'float16'."],
+      [{dtype: 'float32', storage: 'float16'},
+        "nmDense: dtype is 'float32', but storage is 'float16'; give dtype alone."],
+      [{unit: 3}, "nmDense: there is no option 'unit'; the options are pattern, dtype, storage, units,"],
+      [{vectorLength: 32}, "nmDense: there is no option 'vectorLength'; the options are"],
+    ];
+    refused.forEach(([args, message]) => expect(() => made(args)).to.throw(message));
+  });
+
+  it('takes every argument of a layer and of Dense', () => {
+    const args: DenseArgs = {
+      units: 4, activation: 'relu', useBias: true, kernelInitializer: 'ones', biasInitializer: 'ones', inputDim: K,
+      kernelConstraint: 'nonNeg', biasConstraint: 'nonNeg', kernelRegularizer: 'l1l2', biasRegularizer: 'l1l2',
+      inputShape: [K], batchSize: 2, inputDType: 'float32', name: 'all', trainable: false, weights: undefined,
+    };
+    const own = layers.nmDense({...args, pattern: PATTERN} as NMDenseArgs).getConfig();
+    const {pattern, storage, ...others} = own;
+    expect([pattern, storage]).to.deep.equal([PATTERN, 'float32']);
+    expect(others).to.deep.equal(tfl.layers.dense(args).getConfig());
+  });
+
+  it('is made of a saved configuration with the dtype of its input and fields of other versions', () => {
+    const config = {...layers.nmDense({units: 4, pattern: PATTERN, storage: 'float16'}).getConfig(),
+      dtype: 'float32', batchInputShape: [null, K], later: 7};
+    const layer = new NMDense(config as unknown as NMDenseArgs);
+    expect(layer.storage).to.equal('float16');
+    expect(layer.getConfig().dtype).to.equal('float32');
+  });
+});
+
+describe('NMDense stored as float16', () => {
+  /** What console.warn gets while `run` runs. */
+  async function warnings(run: () => Promise<void>): Promise<string[]> {
+    const said: string[] = [];
+    const {warn} = console;
+    console.warn = (...args: unknown[]) => said.push(args.map(String).join(' '));
+    try {
+      await run();
+    } finally {
+      console.warn = warn;
+    }
+    return said.filter(line => line.startsWith('NMDense'));
+  }
+
+  /** Two models of two such layers each, fitted twice. */
+  async function fitTwice(args: Partial<NMDenseArgs>): Promise<string[]> {
+    const models = ['first', 'second'].map(name => tfl.sequential({layers: [
+      layers.nmDense({units: 4, pattern: PATTERN, inputShape: [K], name: `${name}_a`, ...args}),
+      tfl.sequential({layers: [layers.nmDense({units: 2, pattern: PATTERN, inputShape: [4], ...args})]}),
+      tfl.layers.dense({units: 2}),
+    ]}));
+    const [x, y] = [tf.ones([3, K]), tf.ones([3, 2])];
+    const said = await warnings(async () => {
+      for (const model of models) {
+        const optimizer = tf.train.sgd(0.01);
+        model.compile({optimizer, loss: 'meanSquaredError'});
+        tf.dispose(model.predict(x));
+        await model.fit(x, y, {epochs: 2, verbose: 0});
+        await model.fit(x, y, {epochs: 1, verbose: 0});
+        optimizer.dispose();
+      }
+    });
+    tf.dispose([x, y]);
+    models.forEach(disposeModel);
+    return said;
+  }
+
+  it('warns once for a model that fit does not train it, and says what does', async () => {
+    const said = await fitTwice({dtype: 'float16'});
+    expect(said).to.have.lengthOf(2);
+    expect(said[0]).to.equal("NMDense 'first_a': values stored as float16 are not trained, in this layer and all " +
+        "like it. To train them, convert with pruneLayersModel(model, {pattern, dtype: 'float32'}), train, and " +
+        "convert back with dtype 'float16'.");
+    expect(said[1]).to.match(/^NMDense 'second_a'/);
+  });
+
+  it('warns of nothing where it is frozen, or stored as float32', async () => {
+    expect(await fitTwice({dtype: 'float16', trainable: false})).to.deep.equal([]);
+    expect(await fitTwice({})).to.deep.equal([]);
   });
 });
