@@ -1,22 +1,27 @@
 /**
  * pruneLayersModel: a LayersModel in, one with N:M-sparse layers out; the old one is left as it was.
  *
- * The topology is rewritten as configuration, with NMDense where Dense was, and a new model is made of it (layers/).
+ * The topology is rewritten as configuration, with NMDense where Dense was (layers/find.ts), kernels are pruned
+ * (prune_kernels.ts), and a new model is made of both (layers/rebuild.ts).
+ *
  * TimeDistributed(Dense) becomes one NMDense: it does the same for all time steps in one product, where the wrapper
  * would run the layer once a step.
  */
-import {clone, type Tensor2D} from '@tensorflow/tfjs-core';
 import type {LayersModel} from '@tensorflow/tfjs-layers';
 import type {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
 import {formatPattern} from '../format/pattern.js';
+import {NMDense} from '../layers/nm_dense.js';
 import {PRUNE_OPTION_NAMES, type PruneOptions} from '../pruning/options.js';
 import {planLayers, type LayerPlan} from '../pruning/plan.js';
-import {checkOptionNames, describeValue} from '../util/options.js';
-import {compressKernel, memoryStorage, type KernelStorage} from './layers/compress_kernel.js';
-import {findLayers, kernelShape, type Found, type Layer, type LayerJson} from './layers/find.js';
+import {checkOptionNames, describeValue, UnfitMaskError} from '../util/options.js';
+import {findLayers, hasBias, kernelShape, topologyOf, weightCount, type Found, type Layer} from './layers/find.js';
 import {rebuild, rewrite} from './layers/rebuild.js';
-import {weightBytes, weightCount, WeightsSnapshot} from './layers/weights.js';
+import {WeightSnapshot} from './layers/snapshot.js';
+import {assignMasks, type Masks, type NamedMask} from './masks.js';
 import {multiplyAdds} from './multiply_adds.js';
+import {
+  memoryStorage, pruneKernel, type KernelStorage, type PrunedKernel, type StoredKernel,
+} from './prune_kernels.js';
 import {summarize, type LayerReport, type PruneReport} from './report.js';
 
 export interface PruneProgress {
@@ -31,35 +36,41 @@ export interface PruneProgress {
 
 export interface PruneLayersModelOptions extends PruneOptions {
   /**
-   * Layer name or path → mask [k, n] of its kernel, as compress() takes it: non-zero keeps a weight. Layers without a
-   * mask keep their largest weights. Masks are not disposed.
+   * Layer name or path → mask [k, n], as {@link compress} takes it: non-zero keeps a weight. The layer must also get a
+   * pattern, and the mask must fit it.
    */
-  masks?: Record<string, Tensor2D>;
+  masks?: Masks;
   onProgress?: (progress: PruneProgress) => void;
 }
 
-const OPTION_NAMES = [...PRUNE_OPTION_NAMES, 'masks', 'onProgress'];
-
-interface Planned extends Found {
+/** A layer with all that its conversion needs. */
+interface Planned {
+  at: Found;
   plan: LayerPlan;
+  kernel?: StoredKernel;
+  /** Bytes that the kernel takes now. */
+  bytesNow?: number;
+  mask?: NamedMask;
 }
 
 /**
  * Converts a model's dense layers to N:M. Sequential and functional models, nested models, shared layers and
- * TimeDistributed(Dense) are understood. Weights are pruned by magnitude, or by masks; weights that fit the pattern
- * already lose nothing. All weights are read at once, at the start.
- *
- * NMDense layers are compressed again, so a float32 model that was trained further can be stored as float16. Without
- * the option `dtype` they keep the storage that they have.
+ * TimeDistributed(Dense) are understood. NMDense layers are converted again, so a float32 model that was trained
+ * further can be stored as float16. Weights are pruned by magnitude or by masks; weights that fit the pattern already
+ * lose nothing. All others are carried over exactly: constraints are not applied.
  *
  * ```ts
  * const {model: sparse, report} = await pruneLayersModel(model, {pattern: '8:32v32', dtype: 'float16'});
  * ```
  *
- * @returns the new model, not compiled (call compile before fit or evaluate), and a report on every layer. A layer
- *     that cannot be converted, or would grow, stays as it is. The model given is not changed; dispose it if it is no
- *     longer needed.
- * @throws Error naming the option that is wrong, before any work is done.
+ * A layer that would take at least as many bytes as it takes now stays as it is, and the report says so. One case is
+ * excepted: dtype 'float32' converts a float16 layer, so that it can be trained, and the report says that it grows.
+ *
+ * @param model All its weights are read at the moment of the call, so that it may be trained or disposed meanwhile.
+ * @returns the new model, not compiled (call compile before fit or evaluate), and a report on every layer. The model
+ *     given is not changed; dispose it if it is no longer needed.
+ * @throws Error (as a rejection) naming the argument or option that is wrong, before any work is done; or the mask that
+ *     does not fit its pattern.
  */
 export async function pruneLayersModel(
     model: LayersModel, options: PruneLayersModelOptions): Promise<{model: LayersModel; report: PruneReport}> {
@@ -71,144 +82,120 @@ export async function convertLayersModel(
     model: LayersModel, options: PruneLayersModelOptions,
     storage: KernelStorage): Promise<{model: LayersModel; report: PruneReport}> {
   checkArguments(model, options);
-  const configuration = {className: model.getClassName(), config: model.getConfig()};
-  const topology = JSON.parse(JSON.stringify(configuration)) as LayerJson;
-  const planned = planFor(findLayers(model, topology), options);
-  const masks = masksByLayer(planned, options.masks ?? {});
-  const weights = new WeightsSnapshot(model);
+  const topology = topologyOf(model);
+  const found = findLayers(model, topology);
+  const names = found.map(({layer, path}) => ({name: layer.name, path}));
+  const planFor = planLayers('pruneLayersModel', options, names);
+  const planned: Planned[] = found.map((at, i) => ({at, plan: at.dense ? planFor(names[i]) : notDense(at)}));
+  refuseDivergingPlans(planned);
+  const snapshot = new WeightSnapshot('pruneLayersModel', found.map(({layer}) => layer));
   const matrices = new Map<Layer, NMSparseMatrix>();
   try {
-    const progress = new Progress(planned, options.onProgress);
-    const reports: LayerReport[] = [];
+    const masks = assignMasks('pruneLayersModel', options.masks ?? {}, planned);
     for (const each of planned) {
-      reports.push(await convertLayer(each, masks.get(each.layer), {weights, storage, matrices, progress}));
+      each.kernel = each.at.dense && snapshot.kernelOf(each.at.dense);
+      each.mask = masks.get(each.at.layer);
+      each.bytesNow = each.at.dense && storage.bytesNow(each.at.dense);
     }
-    progress.finish();
-    return {model: rebuild(model, topology, weights, matrices), report: summarize(reports)};
+    const reports = await pruneAll(planned, options, storage, matrices);
+    return {model: rebuild(model, topology, {matrices, snapshot}), report: summarize(reports)};
   } finally {
-    [weights, ...masks.values(), ...matrices.values()].forEach(each => each.dispose());
+    snapshot.dispose();
+    matrices.forEach(matrix => matrix.dispose());
   }
 }
 
-/** Compresses a layer's kernel into `matrices` and rewrites its JSON, if its plan says so. */
-async function convertLayer(
-    {layer, json, path, dense, plan}: Planned, mask: Tensor2D | undefined,
-    {weights, storage, matrices, progress}: {
-      weights: WeightsSnapshot; storage: KernelStorage; matrices: Map<Layer, NMSparseMatrix>; progress: Progress;
-    }): Promise<LayerReport> {
-  const bytesBefore = weightBytes(layer);
+/** Prunes every layer that is to be converted, rewrites its JSON and adds its matrix to `matrices`. */
+async function pruneAll(
+    planned: Planned[], {onProgress}: PruneLayersModelOptions, storage: KernelStorage,
+    matrices: Map<Layer, NMSparseMatrix>): Promise<LayerReport[]> {
+  const convertible = planned.filter(({plan}) => 'pattern' in plan);
+  const total = convertible.length;
+  const before = planned.map(reportBefore);
+  const weights = planned.map(({at}) => weightCount(at.layer));
+  const allWeights = planned.reduce((sum, {plan}, i) => sum + ('pattern' in plan ? weights[i] : 0), 0);
+  const reports: LayerReport[] = [];
+  let doneWeights = 0;
+  let done = 0;
+  for (const [i, {at: {layer, json, path, dense}, plan, kernel, bytesNow = 0, mask}] of planned.entries()) {
+    if ('reason' in plan || !dense || !kernel) {
+      reports.push({...before[i], ...plan as {reason: string}});
+      continue;
+    }
+    const {pattern} = plan;
+    const progress = (fraction: number) => onProgress?.(
+      {layer: path, done, total, fraction: (doneWeights + fraction * weights[i]) / allWeights});
+    progress(0);
+    const outcome = await pruneKernel(kernel, {
+      pattern, dtype: storage.dtypeOf(dense), mask: mask?.mask, replaced: dense !== layer, bytesNow,
+      bytesOf: matrix => storage.bytesOf(dense, matrix), onProgress: progress,
+    }).catch((error: unknown) => {
+      throw error instanceof UnfitMaskError ? new Error(`pruneLayersModel: masks[${describeValue(mask?.key)}]: ` +
+          error.message.replace(/^compress: /, ''), {cause: error}) : error;
+    });
+    doneWeights += weights[i];
+    done++;
+    if ('matrix' in outcome) {
+      // A layer that two nested models share stands in both, and becomes one in each.
+      matrices.get(layer)?.dispose();
+      matrices.set(layer, outcome.matrix);
+      rewrite(json, pattern, outcome.matrix.dtype);
+    }
+    reports.push({...before[i], ...('matrix' in outcome ? reportAfter(outcome, dense, layer) : outcome)});
+  }
+  onProgress?.({layer: '', done, total, fraction: 1});
+  return reports;
+}
+
+/** The report on a layer that stays as it is. All dtypes of weights take four bytes an element. */
+function reportBefore({at: {layer, path, dense}}: Planned): LayerReport {
+  const bytes = 4 * weightCount(layer);
   const shape = dense && kernelShape(dense);
-  const asBefore: LayerReport = {
-    name: path, className: layer.getClassName(), converted: false, bytesBefore, bytesAfter: bytesBefore,
-    multiplyAdds: multiplyAdds(layer, shape), ...(shape && {shape}),
-  };
-  if ('reason' in plan || !dense) {
-    return {...asBefore, ...plan as {reason: string}};
-  }
-  const {pattern} = plan;
-  const outcome = await compressKernel(
-    dense, weights, {pattern, mask, storage, onProgress: progress.start(layer, path)});
-  progress.end(layer);
-  if (!('matrix' in outcome)) {
-    return {...asBefore, reason: outcome.reason};
-  }
-  const {matrix, keptEnergy, reason = dense === layer ? undefined : TIME_DISTRIBUTED} = outcome;
-  // A layer that two nested models share stands in both, and becomes one in each.
-  matrices.get(layer)?.dispose();
-  matrices.set(layer, matrix);
-  rewrite(json, pattern, matrix.dtype);
-  const biasBytes = (dense as unknown as {useBias: boolean}).useBias ? 4 * matrix.shape[1] : 0;
   return {
-    ...asBefore, converted: true, pattern: formatPattern(pattern), bytesAfter: matrix.bytes + biasBytes, keptEnergy,
-    ...(reason !== undefined && {reason}),
+    name: path, className: layer.getClassName(), converted: false, bytesBefore: bytes, bytesAfter: bytes,
+    multiplyAdds: multiplyAdds(layer, shape), ...(shape && {shape}),
+    ...(dense instanceof NMDense ? {pattern: formatPattern(dense.pattern)} : {}),
   };
 }
 
-const TIME_DISTRIBUTED = 'the wrapper became one NMDense over all time steps';
-
-/** Tells the caller how far the work is, by number of weights. */
-class Progress {
-  private readonly total: number;
-  private readonly allWeights: number;
-  private done = 0;
-  private doneWeights = 0;
-
-  constructor(planned: Planned[], private readonly onProgress?: (progress: PruneProgress) => void) {
-    const convertible = planned.filter(({plan}) => 'pattern' in plan);
-    this.total = convertible.length;
-    this.allWeights = convertible.reduce((sum, {layer}) => sum + weightCount(layer), 0);
-  }
-
-  /** @returns what to call with the fraction of this layer that is done. */
-  start(layer: Layer, path: string): (fraction: number) => void {
-    const report = (fraction: number) => this.report(
-      path, (this.doneWeights + fraction * weightCount(layer)) / this.allWeights);
-    report(0);
-    return report;
-  }
-
-  end(layer: Layer): void {
-    this.doneWeights += weightCount(layer);
-    this.done++;
-  }
-
-  finish(): void {
-    this.report('', 1);
-  }
-
-  private report(layer: string, fraction: number): void {
-    this.onProgress?.({layer, done: this.done, total: this.total, fraction});
-  }
+/** What is different in the report on a layer that was converted. */
+function reportAfter({matrix, keptEnergy, note}: PrunedKernel, dense: Layer, layer: Layer): Partial<LayerReport> {
+  const notes = [
+    ...(dense === layer ? [] : ['the wrapper became one NMDense over all time steps']), ...(note ? [note] : []),
+  ];
+  return {
+    converted: true,
+    pattern: formatPattern(matrix.pattern),
+    bytesAfter: matrix.bytes + (hasBias(dense) ? 4 * matrix.shape[1] : 0),
+    keptEnergy,
+    ...(notes.length > 0 ? {reason: notes.join('; ')} : {}),
+  };
 }
 
 function checkArguments(model: LayersModel, options: PruneLayersModelOptions): void {
-  checkModel(model);
-  checkOptionNames('pruneLayersModel', options, OPTION_NAMES, "{pattern: '8:32v32'}");
-  if (options.onProgress !== undefined && typeof options.onProgress !== 'function') {
-    throw new Error(`pruneLayersModel: onProgress is ${describeValue(options.onProgress)}; give a function.`);
-  }
-}
-
-function checkModel(model: LayersModel): void {
   const fail = (why: string): never => {
-    throw new Error(`pruneLayersModel: model is ${why}`);
+    throw new Error(`pruneLayersModel: ${why}`);
   };
-  if (model instanceof Promise) {
-    fail('a Promise; await it first, as in await tf.loadLayersModel(url).');
-  }
   if (typeof (model as {executeAsync?: unknown} | undefined)?.executeAsync === 'function') {
-    fail('a tf.GraphModel, which is not supported yet; give a tf.LayersModel.');
+    fail('model is a tf.GraphModel, which is not supported yet; give a tf.LayersModel, as tf.loadLayersModel loads ' +
+        'one.');
   }
   if (typeof model?.toJSON !== 'function' || !Array.isArray(model.layers)) {
-    fail('not a tf.LayersModel; load one with tf.loadLayersModel.');
+    fail(`model is ${describeValue(model)}; give a tf.LayersModel, as tf.loadLayersModel loads one.`);
   }
-  if (!(model.outputs?.length > 0)) {
-    fail('empty; add layers first.');
+  if (model.layers.length === 0) {
+    fail(`model ${describeValue(model.name)} has no layers; add some, the first of them with an inputShape.`);
   }
-  try {
-    model.weights.forEach(weight => weight.read());
-  } catch {
-    fail('disposed; load it again.');
+  checkOptionNames('pruneLayersModel', options, [...PRUNE_OPTION_NAMES, 'masks', 'onProgress'], "{pattern: '8:32v32'}");
+  if (options.onProgress !== undefined && typeof options.onProgress !== 'function') {
+    fail(`onProgress is ${describeValue(options.onProgress)}; give a function.`);
   }
-}
-
-/** The plan for each layer. */
-function planFor(found: Found[], options: PruneLayersModelOptions): Planned[] {
-  const names = found.map(({layer, path}) => ({name: layer.name, path}));
-  const judge = planLayers('pruneLayersModel', options, names);
-  const planned = found.map((each, i) => ({
-    ...each,
-    plan: each.dense ? judge(names[i]) :
-      {reason: `${each.layer.getClassName()}: only Dense layers are converted`},
-  }));
-  refuseDivergingPlans(planned);
-  return planned;
 }
 
 /** tfjs saves a layer that two nested models share once for each. Both copies become one pattern, or both stay. */
 function refuseDivergingPlans(planned: Planned[]): void {
   const seen = new Map<Layer, {path: string; plan: string}>();
-  for (const {layer, path, plan} of planned) {
+  for (const {at: {layer, path}, plan} of planned) {
     const first = seen.get(layer);
     if (first && first.plan !== JSON.stringify(plan)) {
       throw new Error(`pruneLayersModel: '${first.path}' and '${path}' are the same shared layer, but the options ` +
@@ -218,30 +205,6 @@ function refuseDivergingPlans(planned: Planned[]): void {
   }
 }
 
-/** Checks the masks and finds the layer of each. They are copied, so that a caller may dispose them at once. */
-function masksByLayer(planned: Planned[], masks: Record<string, Tensor2D>): Map<Layer, Tensor2D> {
-  const fail = (why: string): never => {
-    throw new Error(`pruneLayersModel: masks${why}`);
-  };
-  if (typeof masks !== 'object' || masks === null || 'dataId' in masks) {
-    fail(` is ${describeValue(masks)}; give an object {layer name: tensor [k, n]}.`);
-  }
-  const checked = Object.entries(masks).flatMap(([name, mask]) => {
-    const named = planned.filter(({layer, path}) => layer.name === name || path === name);
-    if (named.length === 0) {
-      fail(`['${name}'] matches no layer; the layers are ${planned.map(({path}) => path).join(', ')}.`);
-    }
-    return named.map(({layer, dense, plan}): [Layer, Tensor2D] => {
-      const shape = dense && kernelShape(dense);
-      if (!shape || 'reason' in plan) {
-        return fail(`['${name}'] is for a layer that is not converted` +
-            ('reason' in plan ? ` (${plan.reason}).` : ' (it is not built).'));
-      }
-      if (String(mask?.shape) !== String(shape) || mask.isDisposed) {
-        fail(`['${name}'] is ${describeValue(mask)}; the layer's kernel is [${shape}].`);
-      }
-      return [layer, mask];
-    });
-  });
-  return new Map([...new Map(checked)].map(([layer, mask]) => [layer, clone(mask)]));
+function notDense({layer}: Found): {reason: string} {
+  return {reason: `${layer.getClassName()}: only Dense layers are converted`};
 }

@@ -14,7 +14,7 @@
  * that a page stays responsive.
  */
 import {tensor2d, type Tensor2D} from '@tensorflow/tfjs-core';
-import {checkDtype, checkOptionNames, describeValue, UnsupportedWeightsError} from '../util/options.js';
+import {checkDtype, checkOptionNames, describeValue, UnfitMaskError, UnsupportedWeightsError} from '../util/options.js';
 import {inOneGo, inTurns, type Work} from './in_turns.js';
 import {NMSparseMatrix, partShapes, type StorageDtype} from './nm_sparse_matrix.js';
 import {halfWordsPerRow, indexWordsPerGroup, MAX_HALF, packHalves, packIndices} from './pack.js';
@@ -219,8 +219,8 @@ function scoreByMask(block: Block, mask: Uint8Array, n: number, pattern: NMPatte
 
   function refuse(g: number, why: string): never {
     const group = firstGroup + g;
-    throw new Error(`compress: mask is not ${formatPattern(pattern)}: in window ${topRow / m} (rows ${topRow} to ` +
-        `${topRow + rows - 1}), group ${group} (columns ${group * vectorLength} to ` +
+    throw new UnfitMaskError(`compress: mask is not ${formatPattern(pattern)}: in window ${topRow / m} ` +
+        `(rows ${topRow} to ${topRow + rows - 1}), group ${group} (columns ${group * vectorLength} to ` +
         `${Math.min((group + 1) * vectorLength, n) - 1}) it ${why}. Make the mask for this pattern, or leave it out.`);
   }
 }

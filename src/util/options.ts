@@ -11,6 +11,11 @@ export class UnsupportedWeightsError extends Error {
   override readonly name = 'UnsupportedWeightsError';
 }
 
+/** Thrown where a mask keeps more rows than the pattern, or other rows in one column of a group than in another. */
+export class UnfitMaskError extends Error {
+  override readonly name = 'UnfitMaskError';
+}
+
 /** A value as an error message shows it: `float32 [2,3]`, `'text'`, `a Promise (forgotten await?)`. */
 export function describeValue(value: unknown): string {
   if (typeof value === 'string') {

@@ -248,7 +248,7 @@ const FAILURES: Failure[] = [
   {name: 'masks that are not there', options: folder => ({masks: join(folder, 'masks.json')}),
     message: /^--masks .*masks\.json: cannot read '.*': there is no such file or folder \(ENOENT\)$/},
   {name: 'a mask of no layer', ...maskNamed('three'),
-    message: "pruneLayersModel: masks['three'] matches no layer; the layers are one, two."},
+    message: "pruneLayersModel: masks['three'] names no layer; the layers are one, two."},
   {name: 'a backend that is not installed', options: () => ({backend: 'tensorflow'}),
     message: '--backend tensorflow: npm package @tensorflow/tfjs-node-gpu is not installed; npm package ' +
         '@tensorflow/tfjs-node is not installed'},

@@ -11,7 +11,7 @@
 import {createHash} from 'node:crypto';
 import type {io} from '@tensorflow/tfjs-core';
 import type {layers} from '@tensorflow/tfjs-layers';
-import {memoryStorage, type KernelStorage} from '../../convert/layers/compress_kernel.js';
+import {memoryStorage, type KernelStorage} from '../../convert/prune_kernels.js';
 import {packHalves, unpackHalves} from '../../format/pack.js';
 import {NMDense} from '../../layers/nm_dense.js';
 import {isModelWeight, type StoredModel, type StoredWeight} from './read_model.js';

@@ -1,14 +1,13 @@
 /**
- * Finds a model's layers, each with the place in the topology where it is described. Models within models are walked
- * through, also those inside a wrapper.
+ * The layers of a model, each with its place in the model's configuration.
  */
-import type {layers} from '@tensorflow/tfjs-layers';
+import type {layers, LayersModel} from '@tensorflow/tfjs-layers';
 import {NMDense} from '../../layers/nm_dense.js';
 
 export type Layer = layers.Layer;
 export type Container = Layer & {layers: Layer[]};
 
-/** A layer as getConfig writes it into its container's. */
+/** A layer as getConfig writes it into a container's. */
 export interface LayerJson {
   className: string;
   config: Record<string, unknown> & {name?: string; layers?: LayerJson[]; layer?: LayerJson};
@@ -18,12 +17,17 @@ export interface LayerJson {
 export interface Found {
   layer: Layer;
   json: LayerJson;
-  /** Its name, behind those of the models it is nested in. */
+  /** The layer's name, behind those of the models it is nested in: 'encoder/dense_1'. */
   path: string;
   dense?: Layer;
 }
 
-/** Every layer of a container that is not a container itself, in order. */
+/** A copy of a model's configuration, to be rewritten. */
+export function topologyOf(model: LayersModel): LayerJson {
+  return JSON.parse(JSON.stringify({className: model.getClassName(), config: model.getConfig()})) as LayerJson;
+}
+
+/** Every layer of a container that is not a container itself, with its JSON, in order. */
 export function findLayers(container: Container, json: LayerJson, prefix = ''): Found[] {
   return container.layers.flatMap(layer => {
     const at = json.config.layers?.find(({config}) => config.name === layer.name) as LayerJson;
@@ -55,10 +59,15 @@ export function isDense(layer: Layer): boolean {
   return ['Dense', NMDense.className].includes(layer.getClassName());
 }
 
-/** [k, n] of a layer's kernel; undefined if it is not built. */
-export function kernelShape(dense: Layer): [number, number] | undefined {
-  if (!dense.built) {
-    return undefined;
-  }
+export function hasBias(dense: Layer): boolean {
+  return (dense as unknown as {useBias: boolean}).useBias;
+}
+
+/** [k, n] */
+export function kernelShape(dense: Layer): [number, number] {
   return dense instanceof NMDense ? dense.matrix().shape : dense.weights[0].shape as [number, number];
+}
+
+export function weightCount(layer: Layer): number {
+  return layer.weights.reduce((sum, {shape}) => sum + shape.reduce((a, b) => (a as number) * (b as number), 1)!, 0);
 }
