@@ -8,7 +8,7 @@
  */
 import type {NamedAttrMap, TensorInfo} from '@tensorflow/tfjs-core';
 import type {NMPattern} from '../src/format/pattern.js';
-import type {StorageDtype} from '../src/format/nm_sparse_matrix.js';
+import type {StorageDtype} from '../src/format/storage.js';
 
 export const NM_SPARSE_MAT_MUL = 'nmSparseMatMul';
 export const NM_DECOMPRESS = 'nmDecompress';

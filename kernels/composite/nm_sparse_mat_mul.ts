@@ -10,8 +10,9 @@ import {
   add, gather, getBackend, matMul, pad, reshape, slice, tensor1d, tensor2d, tidy, transpose, type KernelBackend, type
   KernelConfig, type KernelFunc, type Tensor, type Tensor2D, type Tensor3D, type TensorInfo,
 } from '@tensorflow/tfjs-core';
-import {keptRowIndices, unpackHalves} from '../../src/format/pack.js';
+import {keptRowIndices} from '../../src/format/pack.js';
 import {formatPattern, groupCount, keptRowCount} from '../../src/format/pattern.js';
+import {STORAGE} from '../../src/format/storage.js';
 import {
   fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatrixAttrs,
 } from '../contract.js';
@@ -42,10 +43,12 @@ function keptRowsOf(backend: unknown, indices: TensorInfo, {shape, pattern}: Mat
     keptRowIndices(words, shape, pattern));
 }
 
-/** Kept values [w, n] of a matrix stored as float16. */
-function halvesOf(backend: unknown, values: TensorInfo, {shape: [k, n], pattern}: MatrixAttrs): Float32Array {
+/** Kept values [w, n] of a matrix whose values are stored as words. */
+function decodedValues(
+    backend: unknown, values: TensorInfo, {shape: [k, n], pattern, dtype}: MatrixAttrs): Float32Array {
   const keptRows = keptRowCount(k, pattern);
-  return decode(backend, values, `halves [${keptRows},${n}]`, words => unpackHalves(words, keptRows, n));
+  return decode(
+    backend, values, `${dtype} [${keptRows},${n}]`, words => STORAGE[dtype].decode(words, keptRows, n));
 }
 
 /** Columns, padded to whole groups, apart by group: [rows, n] → [groups, rows, vectorLength]. */
@@ -81,9 +84,8 @@ function decompress(backend: unknown, values: TensorInfo, indices: TensorInfo, m
   const {shape: [k, n], pattern, dtype} = matrix;
   const keptRows = keptRowCount(k, pattern);
   const groups = groupCount(n, pattern);
-  const kept = dtype === 'float16' ?
-    tensor2d(halvesOf(backend, values, matrix), [keptRows, n]) :
-    values as Tensor2D;
+  const kept = STORAGE[dtype].tensorDtype === 'float32' ? values as Tensor2D :
+    tensor2d(decodedValues(backend, values, matrix), [keptRows, n]);
   // For each row of W the kept row that holds it, or the row of zeros added at the end.
   const rowIds = keptRowsOf(backend, indices, matrix);
   const source = new Int32Array(groups * k).fill(keptRows);

@@ -4,8 +4,9 @@
  */
 import type {KernelBackend, KernelConfig, KernelFunc, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
 import {decompressValues} from '../../src/format/compress.js';
-import {keptRowIndices, unpackHalves} from '../../src/format/pack.js';
+import {keptRowIndices} from '../../src/format/pack.js';
 import {groupCount, keptRowCount} from '../../src/format/pattern.js';
+import {STORAGE} from '../../src/format/storage.js';
 import {
   fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type FusedActivation, type MatMulAttrs, type
   MatMulInputs, type MatrixAttrs,
@@ -25,7 +26,7 @@ function write(backend: KernelBackend, values: Float32Array, shape: number[]): T
 function readValues(
     backend: KernelBackend, values: TensorInfo, {shape: [k, n], pattern, dtype}: MatrixAttrs): Float32Array {
   const stored = read(backend, values);
-  return dtype === 'float16' ? unpackHalves(stored as Int32Array, keptRowCount(k, pattern), n) : stored as Float32Array;
+  return STORAGE[dtype].decode(stored as Float32Array | Int32Array, keptRowCount(k, pattern), n);
 }
 
 function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args): TensorInfo {

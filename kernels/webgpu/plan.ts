@@ -2,7 +2,7 @@
  * What is multiplied, and how: a Plan says which programs run one product. Pure data and functions, so plans can be
  * compared, stored by name, tested and printed without a GPU.
  */
-import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
+import type {StorageDtype} from '../../src/format/storage.js';
 import {indexWordsPerGroup} from '../../src/format/pack.js';
 import {keptRowCount, type NMPattern} from '../../src/format/pattern.js';
 import type {GemmConfig} from './gemm/config.js';

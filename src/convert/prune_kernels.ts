@@ -4,7 +4,8 @@
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
 import {compress} from '../format/compress.js';
-import {NMSparseMatrix, type StorageDtype} from '../format/nm_sparse_matrix.js';
+import {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
+import type {StorageDtype} from '../format/storage.js';
 import {formatPattern, type NMPattern} from '../format/pattern.js';
 import {NMDense} from '../layers/nm_dense.js';
 import {decompress} from '../ops/nm_sparse_mat_mul.js';

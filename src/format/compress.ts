@@ -3,22 +3,21 @@
  * without a mask, those of the largest L2 norm over the group's columns. The chosen rows' values close ranks into
  * `values`, and where in the window they stood goes into `offsets`.
  *
- * Both ways of choosing are one: every row gets a score (its energy, or 1 if the mask keeps it and 0 if not), the N
- * largest scores win and ties go to the lowest row. A mask that keeps fewer rows than N is thereby filled up with the
- * lowest rows it drops, whose values are then stored as 0.
+ * Both ways of choosing are one: every row gets a score, and the N largest scores win (choose_rows.ts). A mask that
+ * keeps fewer rows than N is thereby filled up with the lowest rows it drops, whose values are then stored as 0.
  *
- * Two things make it fast. W is walked in blocks, one window deep and as many groups wide as keep the scores in a
- * core's near cache, so W is read once, and in whole cache lines, although the scores are wanted by column. And the
- * N-th largest score is found by quickselect, linear in M where sorting or comparing all pairs is not: at 128:256 that
- * is the difference between a fraction of a second and several. The work comes as a generator (see in_turns.ts), so
- * that a page stays responsive.
+ * W is walked in blocks, one window deep and as many groups wide as keep the scores in a core's near cache, so W is
+ * read once, and in whole cache lines, although the scores are wanted by column. The work comes as a generator (see
+ * time_slices.ts), so that a page stays responsive.
  */
 import {tensor2d, type Tensor2D} from '@tensorflow/tfjs-core';
-import {checkDtype, checkOptionNames, describeValue, UnfitMaskError, UnsupportedWeightsError} from '../util/options.js';
-import {inOneGo, inTurns, type Work} from './in_turns.js';
-import {NMSparseMatrix, partShapes, type StorageDtype} from './nm_sparse_matrix.js';
-import {halfWordsPerRow, indexWordsPerGroup, MAX_HALF, packHalves, packIndices} from './pack.js';
-import {formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from './pattern.js';
+import {checkDtype, checkOptionNames, describeValue, UnsupportedWeightsError} from '../util/options.js';
+import {chooseRows, scoreByEnergy, scoreByMask, type Block} from './choose_rows.js';
+import {inOneGo, inTimeSlices, type Work} from './time_slices.js';
+import {NMSparseMatrix, partShapes} from './nm_sparse_matrix.js';
+import {indexWordsPerGroup, packIndices} from './pack.js';
+import {groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from './pattern.js';
+import {STORAGE, type StorageDtype} from './storage.js';
 import {readWeights} from './weights.js';
 
 export interface CompressOptions {
@@ -48,9 +47,6 @@ const BLOCK_SCORES = 8192;
 
 /** Values looked at between two yields, where the work per value is slight. */
 const CHUNK = 1 << 16;
-
-/** From here on a magnitude rounds to infinity in float16: MAX_HALF plus half a step. */
-const HALF_OVERFLOW = 65520;
 
 /**
  * Compresses a dense weight matrix. Reads W (and the mask) with `await data()`; the matrix' tensors are new and belong
@@ -89,17 +85,17 @@ export async function compress(
     yield* refuseNonFinite(w, shape);
     const {values, offsets} = yield* compressing(w, shape, pattern, keep);
     return {
-      values: dtype === 'float16' ? yield* packingHalves(values, offsets, shape, pattern) : values,
+      values: yield* encoding(values, offsets, shape, pattern, dtype),
       indices: yield* packingIndices(offsets, shape, pattern),
     };
   }
 
   const keptRows = keptRowCount(k, pattern);
-  const total = 2 * k * n + (dtype === 'float16' ? keptRows * n : 0) + groupCount(n, pattern) * keptRows;
-  const {values, indices} = await inTurns(work(), total, onProgress);
+  const total = 2 * k * n + keptRows * n + groupCount(n, pattern) * keptRows;
+  const {values, indices} = await inTimeSlices(work(), total, onProgress);
   const shapes = partShapes(shape, pattern, dtype);
   return new NMSparseMatrix({
-    values: tensor2d(values, shapes.values, dtype === 'float16' ? 'int32' : 'float32'),
+    values: tensor2d(values, shapes.values, STORAGE[dtype].tensorDtype),
     indices: tensor2d(indices, shapes.indices, 'int32'),
     pattern,
     shape,
@@ -141,16 +137,6 @@ export function decompressValues(
   return w;
 }
 
-/** One window of rows and some groups of columns: what is scored, chosen from and stored in one step. */
-interface Block {
-  topRow: number;
-  rows: number;
-  firstGroup: number;
-  groups: number;
-  /** [groups, rows] row-major. */
-  scores: Float64Array;
-}
-
 function* compressing(
     w: Float32Array, [k, n]: [number, number], pattern: NMPattern, mask?: Uint8Array): Work<CompressedValues> {
   const keptRows = keptRowCount(k, pattern);
@@ -175,112 +161,6 @@ function* compressing(
     }
   }
   return {values, offsets};
-}
-
-/** A row's score is its sum of squares over the group: in float64 no square of a float32 over- or underflows. */
-function scoreByEnergy(block: Block, w: Float32Array, n: number, {vectorLength}: NMPattern): void {
-  const {topRow, rows, firstGroup, groups, scores} = block;
-  for (let r = 0; r < rows; ++r) {
-    const at = (topRow + r) * n;
-    for (let g = 0, col = firstGroup * vectorLength; g < groups; ++g) {
-      let energy = 0;
-      for (const end = Math.min(col + vectorLength, n); col < end; ++col) {
-        energy += w[at + col] * w[at + col];
-      }
-      scores[g * rows + r] = energy;
-    }
-  }
-}
-
-/** A row's score is 1 if the mask keeps it, else 0. Refuses a mask that does not fit the pattern. */
-function scoreByMask(block: Block, mask: Uint8Array, n: number, pattern: NMPattern): void {
-  const {topRow, rows, firstGroup, groups, scores} = block;
-  const {vectorLength, m} = pattern;
-  for (let g = 0; g < groups; ++g) {
-    const firstCol = (firstGroup + g) * vectorLength;
-    const endCol = Math.min(firstCol + vectorLength, n);
-    let kept = 0;
-    for (let r = 0; r < rows; ++r) {
-      const at = (topRow + r) * n;
-      const keeps = mask[at + firstCol] !== 0;
-      for (let col = firstCol + 1; col < endCol; ++col) {
-        if ((mask[at + col] !== 0) !== keeps) {
-          refuse(g, `keeps row ${topRow + r} in column ${keeps ? firstCol : col} and not in column ` +
-              `${keeps ? col : firstCol}; a group's columns must keep the same rows`);
-        }
-      }
-      scores[g * rows + r] = keeps ? 1 : 0;
-      kept += scores[g * rows + r];
-    }
-    if (kept > pattern.n) {
-      refuse(g, `keeps ${kept} rows; a window may keep at most ${pattern.n}`);
-    }
-  }
-
-  function refuse(g: number, why: string): never {
-    const group = firstGroup + g;
-    throw new UnfitMaskError(`compress: mask is not ${formatPattern(pattern)}: in window ${topRow / m} ` +
-        `(rows ${topRow} to ${topRow + rows - 1}), group ${group} (columns ${group * vectorLength} to ` +
-        `${Math.min((group + 1) * vectorLength, n) - 1}) it ${why}. Make the mask for this pattern, or leave it out.`);
-  }
-}
-
-/** Writes the offsets of each group's N best rows, ascending; of equal rows the lowest goes first. */
-function chooseRows(
-    block: Block, offsets: Uint8Array, firstKept: number, keptRows: number, pattern: NMPattern): void {
-  const {rows, firstGroup, groups, scores} = block;
-  const keep = Math.min(pattern.n, rows);
-  const scratch = new Float64Array(rows);
-  for (let g = 0; g < groups; ++g) {
-    for (let r = 0; r < rows; ++r) {
-      scratch[r] = scores[g * rows + r];
-    }
-    const least = nthLargest(scratch, keep);
-    let ties = keep;  // of the rows that just make it, how many do
-    for (let i = 0; i < keep; ++i) {
-      ties -= scratch[i] > least ? 1 : 0;
-    }
-    let to = (firstGroup + g) * keptRows + firstKept;
-    for (let r = 0; r < rows; ++r) {
-      const score = scores[g * rows + r];
-      if (score > least || (score === least && ties-- > 0)) {
-        offsets[to++] = r;
-      }
-    }
-  }
-}
-
-/** The nth largest value, counted from 1, by Hoare's quickselect. Reorders the values: the n largest lead. */
-function nthLargest(values: Float64Array, nth: number): number {
-  const wanted = nth - 1;
-  let low = 0;
-  let high = values.length - 1;
-  while (low < high) {
-    const pivot = values[(low + high) >> 1];
-    let i = low;
-    let j = high;
-    while (i <= j) {
-      while (values[i] > pivot) {
-        ++i;
-      }
-      while (values[j] < pivot) {
-        --j;
-      }
-      if (i <= j) {
-        const value = values[i];
-        values[i++] = values[j];
-        values[j--] = value;
-      }
-    }
-    if (wanted <= j) {
-      high = j;
-    } else if (wanted >= i) {
-      low = i;
-    } else {
-      break;
-    }
-  }
-  return values[wanted];
 }
 
 /** Copies the chosen rows' values; 0 for a row that the mask drops and that was chosen to fill up. */
@@ -324,28 +204,30 @@ function* refuseNonFinite(w: Float32Array, [, n]: [number, number]): Work<void> 
   }
 }
 
-/** {@link packHalves}, some rows at a time, refusing values that would become infinite. */
-function* packingHalves(
-    values: Float32Array, offsets: Uint8Array, [k, n]: [number, number], pattern: NMPattern): Work<Int32Array> {
+/** Encodes the kept values as they are stored, some rows at a time. Refuses values that would become infinite. */
+function* encoding(
+    values: Float32Array, offsets: Uint8Array, [k, n]: [number, number], pattern: NMPattern,
+    dtype: StorageDtype): Work<Float32Array | Int32Array> {
+  const {tensorDtype, columns, encode, overflow, largest} = STORAGE[dtype];
   const keptRows = keptRowCount(k, pattern);
-  const wordsPerRow = halfWordsPerRow(n);
-  const words = new Int32Array(keptRows * wordsPerRow);
+  const size = keptRows * columns(n);
+  const stored = tensorDtype === 'float32' ? new Float32Array(size) : new Int32Array(size);
   const rowsPerChunk = Math.ceil(CHUNK / n);
   for (let start = 0; start < keptRows; start += rowsPerChunk) {
     const end = Math.min(start + rowsPerChunk, keptRows);
     for (let i = start * n; i < end * n; ++i) {
-      if (Math.abs(values[i]) >= HALF_OVERFLOW) {
+      if (Math.abs(values[i]) >= overflow) {
         const [j, col] = [Math.floor(i / n), i % n];
         const offset = offsets[Math.floor(col / pattern.vectorLength) * keptRows + j];
         const row = Math.floor(j / pattern.n) * pattern.m + offset;
-        throw new UnsupportedWeightsError(`compress: dtype 'float16' holds magnitudes up to ${MAX_HALF}, but W has ` +
+        throw new UnsupportedWeightsError(`compress: dtype '${dtype}' holds magnitudes up to ${largest}, but W has ` +
             `${values[i]} at [${row}, ${col}]; use dtype 'float32'.`);
       }
     }
-    words.set(packHalves(values.subarray(start * n, end * n), end - start, n), start * wordsPerRow);
+    stored.set(encode(values.subarray(start * n, end * n), end - start, n), start * columns(n));
     yield (end - start) * n;
   }
-  return words;
+  return stored;
 }
 
 /** {@link packIndices}, some groups at a time. */

@@ -11,7 +11,7 @@
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
 import {checkOptionNames} from '../util/options.js';
-import {inTurns, type Work} from './in_turns.js';
+import {inTimeSlices, type Work} from './time_slices.js';
 import {keptRowCount, MAX_WINDOW, parsePattern, VECTOR_LENGTHS, type NMPattern, type PatternLike} from './pattern.js';
 import {readWeights} from './weights.js';
 
@@ -41,7 +41,7 @@ export async function detectPattern(
   requireSome('vectorLengths', vectorLengths, l => VECTOR_LENGTHS.includes(l), `of ${VECTOR_LENGTHS.join(', ')}`);
   const w = await readWeights('detectPattern', W);
   const k = W.shape[0];
-  const found = await inTurns(tightestPatterns(w, [k, W.shape[1]], windows, vectorLengths), w.length);
+  const found = await inTimeSlices(tightestPatterns(w, [k, W.shape[1]], windows, vectorLengths), w.length);
   const [best] = found.filter(pattern => keptRowCount(k, pattern) < k).sort((a, b) =>
       keptRowCount(k, a) - keptRowCount(k, b) || b.vectorLength - a.vectorLength || a.m - b.m);
   return best ?? null;
@@ -56,7 +56,7 @@ export async function detectPattern(
 export async function checkPattern(W: Tensor2D, pattern: PatternLike): Promise<boolean> {
   const {n, m, vectorLength} = parsePattern(pattern);
   const w = await readWeights('checkPattern', W);
-  const [tightest] = await inTurns(tightestPatterns(w, [W.shape[0], W.shape[1]], [m], [vectorLength]), w.length);
+  const [tightest] = await inTimeSlices(tightestPatterns(w, [W.shape[0], W.shape[1]], [m], [vectorLength]), w.length);
   return tightest.n <= n;
 }
 

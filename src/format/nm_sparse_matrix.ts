@@ -4,11 +4,9 @@
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
 import {checkDtype, describeValue} from '../util/options.js';
-import {halfWordsPerRow, indexWordsPerGroup} from './pack.js';
+import {indexWordsPerGroup} from './pack.js';
 import {formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from './pattern.js';
-
-/** How the kept values are stored: 'float32', or 'float16' as two halves per int32 word. */
-export type StorageDtype = 'float32' | 'float16';
+import {STORAGE, type StorageDtype} from './storage.js';
 
 export interface NMSparseMatrixParts {
   /** float32 [w, n], or int32 words [w, ceil(n/2)] for float16. */
@@ -25,7 +23,7 @@ export interface NMSparseMatrixParts {
 export function partShapes([k, n]: [number, number], pattern: NMPattern, dtype: StorageDtype) {
   const w = keptRowCount(k, pattern);
   return {
-    values: [w, dtype === 'float16' ? halfWordsPerRow(n) : n] as [number, number],
+    values: [w, STORAGE[dtype].columns(n)] as [number, number],
     indices: [groupCount(n, pattern), indexWordsPerGroup(w, pattern)] as [number, number],
   };
 }
@@ -59,7 +57,7 @@ export class NMSparseMatrix {
     }
     checkDtype('NMSparseMatrix', dtype);
     const expected = partShapes(shape, this.pattern, dtype);
-    checkPart('values', values, expected.values, dtype === 'float16' ? 'int32' : 'float32');
+    checkPart('values', values, expected.values, STORAGE[dtype].tensorDtype);
     checkPart('indices', indices, expected.indices, 'int32');
     this.values = values;
     this.indices = indices;

@@ -15,7 +15,8 @@ import type {layers, LayerVariable} from '@tensorflow/tfjs-layers';
 import '@tensorflow/tfjs-layers';
 import {ACTIVATIONS, type FusedActivation} from '../../kernels/contract.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
-import {NMSparseMatrix, partShapes, type StorageDtype} from '../format/nm_sparse_matrix.js';
+import {NMSparseMatrix, partShapes} from '../format/nm_sparse_matrix.js';
+import {STORAGE, type StorageDtype} from '../format/storage.js';
 import {packIndices} from '../format/pack.js';
 import {
   formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike,
@@ -105,9 +106,10 @@ export class NMDense extends Dense {
       const {pattern, storage, units} = this;
       const parts = partShapes([this.k, units], pattern, storage);
       const keptIndices = constantInitializer(() => spreadIndices([this.k, units], pattern));
-      if (storage === 'float16') {
+      if (!STORAGE[storage].trainable) {
         // Trained values come from a file or a conversion: there is no training them in this form.
-        this.values = this.addWeight('values', parts.values, 'int32', zerosInitializer, undefined, false);
+        this.values = this.addWeight(
+          'values', parts.values, STORAGE[storage].tensorDtype, zerosInitializer, undefined, false);
       } else {
         // Without kernelConstraint: tfjs applies it when weights are written, as loading does, and it is meant for the
         // dense kernel. On kept values alone minMaxNorm and unitNorm would scale up what pruning left.
@@ -143,7 +145,7 @@ export class NMDense extends Dense {
   /** Says once for a model that fit trains none of its values stored as float16. */
   private warnIfTrained(kwargs: Parameters<layers.Layer['call']>[1]): void {
     const training = kwargs?.training === true && engine().state.gradientDepth > 0;
-    if (!training || this.storage !== 'float16' || !this.trainable || !this.mayWarn) {
+    if (!training || STORAGE[this.storage].trainable || !this.trainable || !this.mayWarn) {
       return;
     }
     this.mayWarn = false;

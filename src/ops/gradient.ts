@@ -13,6 +13,7 @@ import {
 import {
   fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, toAttrs, type MatMulAttrs, type MatrixAttrs,
 } from '../../kernels/contract.js';
+import {STORAGE} from '../format/storage.js';
 
 /** W [k, n], dense, on the active backend; on the tape if one is recorded. */
 export function runDecompress(values: Tensor, indices: Tensor, matrix: MatrixAttrs): Tensor2D {
@@ -25,7 +26,7 @@ function runGatherKept(dense: Tensor, indices: Tensor, {pattern, shape, dtype}: 
 }
 
 function refuseHalves({dtype}: MatrixAttrs): void {
-  if (dtype === 'float16') {
+  if (!STORAGE[dtype].trainable) {
     throw new Error("nmSparseMatMul: no gradient with respect to values stored as 'float16'. " +
         "Train with dtype 'float32' and store as 'float16' afterwards.");
   }

@@ -5,7 +5,7 @@
  * other frameworks hold slashes of their own. A leading `!` is a character like any other.
  */
 import picomatch from 'picomatch/posix.js';
-import type {StorageDtype} from '../format/nm_sparse_matrix.js';
+import type {StorageDtype} from '../format/storage.js';
 import type {PatternLike} from '../format/pattern.js';
 
 export interface PruneOptions {

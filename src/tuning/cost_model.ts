@@ -16,7 +16,8 @@ import {gemmGeometry, stepsPerSlice} from '../../kernels/webgpu/gemm/geometry.js
 import {STRATEGIES} from '../../kernels/webgpu/gemm/strategies.js';
 import {gemvGeometry, keptPerSplit} from '../../kernels/webgpu/gemv/config.js';
 import {transposedX, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
-import {partShapes, type StorageDtype} from '../format/nm_sparse_matrix.js';
+import {partShapes} from '../format/nm_sparse_matrix.js';
+import {STORAGE, type StorageDtype} from '../format/storage.js';
 import {indexBits} from '../format/pack.js';
 import {keptRowCount, type NMPattern} from '../format/pattern.js';
 import type {DeviceProfile} from './device_profile.js';
@@ -291,7 +292,7 @@ function inCache(bytes: number, {cacheBytes}: DeviceProfile): boolean {
 }
 
 function valueBytes(dtype: StorageDtype): number {
-  return dtype === 'float16' ? 2 : 4;
+  return STORAGE[dtype].bytesPerValue;
 }
 
 /** Bytes of values and indices. */

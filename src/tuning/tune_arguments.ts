@@ -1,7 +1,7 @@
 /** What tune() takes and gives, and the checks of what it takes: all of them before any GPU work. */
 import {ACTIVATIONS, type FusedActivation} from '../../kernels/contract.js';
 import type {MatMulProblem} from '../../kernels/webgpu/plan.js';
-import type {StorageDtype} from '../format/nm_sparse_matrix.js';
+import type {StorageDtype} from '../format/storage.js';
 import {parsePattern, type PatternLike} from '../format/pattern.js';
 import {checkInputs, checkModel, type ModelInputs, type PredictModel} from './model.js';
 import {openStore} from './plan_store.js';

@@ -2,7 +2,8 @@
 import {io} from '@tensorflow/tfjs-core';
 import {expect} from 'chai';
 import {compress} from '../../src/format/compress.js';
-import {partShapes, type StorageDtype} from '../../src/format/nm_sparse_matrix.js';
+import {partShapes} from '../../src/format/nm_sparse_matrix.js';
+import type {StorageDtype} from '../../src/format/storage.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {denseValues, withTensor} from './cases.js';
 

@@ -5,7 +5,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-wasm';
 import {expect} from 'chai';
-import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
+import type {StorageDtype} from '../../src/format/storage.js';
 import {decompress, nmSparseMatMul, type NMSparseMatrix} from '../../src/index.js';
 import {mulberry32, seed} from '../support/random.js';
 import {drawMatrix, expectNear, randomValues, referenceSums, toSparseMatrix} from '../support/reference.js';

@@ -9,7 +9,7 @@ import {ACTIVATIONS} from '../../kernels/contract.js';
 import {gemvGeometry} from '../../kernels/webgpu/gemv/config.js';
 import {candidatePlans} from '../../kernels/webgpu/candidates.js';
 import type {Plan} from '../../kernels/webgpu/plan.js';
-import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
+import type {StorageDtype} from '../../src/format/storage.js';
 import {VECTOR_LENGTHS} from '../../src/format/pattern.js';
 import {nmSparseMatMul} from '../../src/index.js';
 import {backendName} from '../support/backend.js';

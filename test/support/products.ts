@@ -9,7 +9,7 @@ import {NM_SPARSE_MAT_MUL, type FusedActivation} from '../../kernels/contract.js
 import type {GemmStrategy} from '../../kernels/webgpu/gemm/config.js';
 import {webgpuKernels} from '../../kernels/webgpu/run_plan.js';
 import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
-import type {StorageDtype} from '../../src/format/nm_sparse_matrix.js';
+import type {StorageDtype} from '../../src/format/storage.js';
 import {formatPattern, parsePattern, type PatternLike} from '../../src/format/pattern.js';
 import {nmSparseMatMul} from '../../src/index.js';
 import {chooserOf} from '../../src/tuning/choose.js';

@@ -7,7 +7,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import type {FusedActivation} from '../../kernels/contract.js';
 import type {ProgramLimits} from '../../kernels/webgpu/candidates.js';
-import {NMSparseMatrix, partShapes, type StorageDtype} from '../../src/format/nm_sparse_matrix.js';
+import {NMSparseMatrix, partShapes} from '../../src/format/nm_sparse_matrix.js';
+import type {StorageDtype} from '../../src/format/storage.js';
 import {packHalves, packIndices, unpackHalves} from '../../src/format/pack.js';
 import {groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from '../../src/format/pattern.js';
 

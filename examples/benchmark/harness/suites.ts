@@ -3,7 +3,7 @@
  */
 import type {GemmConfig} from '../../../kernels/webgpu/gemm/config.js';
 import type {MatMulProblem, Plan} from '../../../kernels/webgpu/plan.js';
-import type {StorageDtype} from '../../../src/format/nm_sparse_matrix.js';
+import type {StorageDtype} from '../../../src/format/storage.js';
 import {formatPattern, parsePattern, type NMPattern} from '../../../src/format/pattern.js';
 
 export interface Point {

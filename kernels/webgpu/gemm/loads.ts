@@ -6,8 +6,9 @@
  * The strategies differ in what they load, see strategies.ts.
  */
 import {indexBits} from '../../../src/format/pack.js';
+import {STORAGE} from '../../../src/format/storage.js';
 import {range} from '../program_util.js';
-import {spreadWeight, storedType} from '../wgsl/compressed.js';
+import {spreadWeight} from '../wgsl/compressed.js';
 import type {GemmConfig, GemmGeometry} from './config.js';
 
 /** One load of every thread. */
@@ -136,7 +137,7 @@ export const zeroFilledW: MakeLoads = (context, firstRegister) => {
   const {config: {pattern: {n, m, vectorLength}, pattern, block, dtype}, wRowsPerPass} = context;
   const windows = block / m;
   const offsets = `next${firstRegister}`;
-  const zero = dtype === 'float16' ? 'vec2<u32>(0u)' : 'vec4<f32>(0.0)';
+  const {stored, zero} = STORAGE[dtype].wgsl;
   const words: LoadItem = {
     type: 'vec4<u32>',
     fetch: to => `
@@ -150,7 +151,7 @@ export const zeroFilledW: MakeLoads = (context, firstRegister) => {
   const values = range(Math.ceil(windows / wRowsPerPass)).map((pass): LoadItem => {
     const window = `(wRow + ${pass * wRowsPerPass}u)`;
     return {
-      type: `array<${storedType({dtype})}, ${n}>`,
+      type: `array<${stored}, ${n}>`,
       fetch: (to, guarded) => within('wRow', pass, wRowsPerPass, windows, range(n).map(u => {
         const kept = `firstKept + ${window} * ${n}u + ${u}u`;
         const load = `stored4(${kept}, wStart + wLane)`;

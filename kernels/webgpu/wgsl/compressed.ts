@@ -4,7 +4,7 @@
  */
 import {indexBits} from '../../../src/format/pack.js';
 import type {NMPattern} from '../../../src/format/pattern.js';
-import type {StorageDtype} from '../../../src/format/nm_sparse_matrix.js';
+import {STORAGE, type StorageDtype} from '../../../src/format/storage.js';
 import {range} from '../program_util.js';
 
 /** What of a matrix decides the shader text. */
@@ -22,12 +22,7 @@ export function isDense({pattern: {n, m}}: Pick<CompressedConfig, 'pattern'>): b
 
 /** How many components `values` is bound with. */
 export function valuesComponents({dtype, alignedCols}: CompressedConfig): number {
-  return alignedCols ? (dtype === 'float16' ? 2 : 4) : 1;
-}
-
-/** What `stored4` returns. */
-export function storedType({dtype}: Pick<CompressedConfig, 'dtype'>): 'vec2<u32>' | 'vec4<f32>' {
-  return dtype === 'float16' ? 'vec2<u32>' : 'vec4<f32>';
+  return alignedCols ? STORAGE[dtype].wgsl.components : 1;
 }
 
 /**
@@ -36,23 +31,13 @@ export function storedType({dtype}: Pick<CompressedConfig, 'dtype'>): 'vec2<u32>
  * needed. Needs `uniforms.cols`.
  */
 export function valuesSnippet({dtype, alignedCols}: CompressedConfig): string {
-  const aligned = {
-    float32: 'return vec4<f32>(values[j * (u32(uniforms.cols) / 4u) + c4]);',
-    float16: 'return bitcast<vec2<u32>>(values[j * (u32(uniforms.cols) / 4u) + c4]);',
-  };
-  const unaligned = {
-    float32: `let at = j * u32(uniforms.cols) + c4 * 4u;
-      return vec4<f32>(f32(values[at]), f32(values[at + 1u]), f32(values[at + 2u]), f32(values[at + 3u]));`,
-    float16: `let at = j * ((u32(uniforms.cols) + 1u) / 2u) + c4 * 2u;
-      return vec2<u32>(bitcast<u32>(values[at]), bitcast<u32>(values[at + 1u]));`,
-  };
-  const stored = storedType({dtype});
+  const {stored, load, unpack} = STORAGE[dtype].wgsl;
   return `
     fn stored4(j: u32, c4: u32) -> ${stored} {
-      ${(alignedCols ? aligned : unaligned)[dtype]}
+      ${alignedCols ? load.aligned : load.unaligned}
     }
     fn unpack4(stored: ${stored}) -> vec4<f32> {
-      return ${dtype === 'float16' ? 'vec4<f32>(unpack2x16float(stored.x), unpack2x16float(stored.y))' : 'stored'};
+      return ${unpack};
     }
     fn value4(j: u32, c4: u32) -> vec4<f32> {
       return unpack4(stored4(j, c4));

@@ -6,7 +6,8 @@
  * Weights are assigned as they are. Constraints would change those that lie outside them.
  */
 import type {LayersModel, LayerVariable} from '@tensorflow/tfjs-layers';
-import type {NMSparseMatrix, StorageDtype} from '../../format/nm_sparse_matrix.js';
+import type {NMSparseMatrix} from '../../format/nm_sparse_matrix.js';
+import type {StorageDtype} from '../../format/storage.js';
 import {formatPattern, type NMPattern} from '../../format/pattern.js';
 import {assignWeight} from '../../layers/assign_weight.js';
 import {NMDense} from '../../layers/nm_dense.js';

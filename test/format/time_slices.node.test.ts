@@ -1,6 +1,6 @@
 /** Long work lets the event loop run between turns, and is the same work in one go. */
 import {expect} from 'chai';
-import {inOneGo, inTurns, type Work} from '../../src/format/in_turns.js';
+import {inOneGo, inTimeSlices, type Work} from '../../src/format/time_slices.js';
 
 /** Three steps, each longer than a turn. */
 function* slow(onStep: () => void): Work<string> {
@@ -14,10 +14,10 @@ function* slow(onStep: () => void): Work<string> {
   return 'done';
 }
 
-describe('inTurns', () => {
+describe('inTimeSlices', () => {
   it('lets a macro-task run after every turn, and reports progress', async () => {
     const log: string[] = [];
-    const result = await inTurns(slow(() => {
+    const result = await inTimeSlices(slow(() => {
       log.push('step');
       setTimeout(() => log.push('macro-task'), 0);
     }), 3, fraction => log.push(fraction.toFixed(2)));
@@ -27,7 +27,7 @@ describe('inTurns', () => {
   });
 
   it('passes on what the work throws', async () => {
-    const failing = inTurns((function* (): Work<void> {
+    const failing = inTimeSlices((function* (): Work<void> {
       yield 1;
       throw new Error('no');
     })(), 2);
