@@ -1,10 +1,12 @@
 /**
- * nmDecompress on WebGPU: the dense W [k, n], which the GEMM multiplies where it expands W.
+ * nmDecompress on WebGPU: the dense W [k, n], which the dense fallback multiplies.
  *
- * A workgroup writes a tile of W of whole windows. It clears the tile in workgroup memory, puts every kept value there
- * at its row, and writes the tile out: so each element of W is written once, in runs of whole vec4s, whatever pattern
- * says where the values lie. Threads take four kept rows at a time, for a word of offsets, which lies far from those of
- * the next group, brings at least so many.
+ * A workgroup writes a tile of W that consists of whole windows. It clears the tile in workgroup memory, scatters the
+ * kept values to their rows there, and writes the tile out. Each element of W is thus written once, in contiguous
+ * vec4s, whatever the pattern.
+ *
+ * A thread handles four kept rows at a time. Every word of packed offsets holds at least four, and the words of
+ * neighbouring groups are far apart in memory, so each should be loaded only once.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import type {NMPattern} from '../../../src/format/pattern.js';
@@ -58,14 +60,11 @@ export class NMDecompressProgram implements WebGPUProgram {
   }
 
   getUserCode(): string {
-    const {pattern: {n, m, vectorLength}, alignedCols} = this.config;
+    const {pattern: {n}, alignedCols} = this.config;
     const {windows, tileRows, vecCols} = tileOf(this.config.pattern);
     const slices = THREADS / vecCols;
-    // A vec4 of columns meets 4, 2 or 1 groups.
-    const groups = range(Math.max(1, 4 / vectorLength));
-    const groupOf = (column: number) => Math.floor(column * groups.length / 4);
     // The columns of a vec4 lie apart, so that neighbouring threads read and write neighbouring words of the tile.
-    const place = (row: string, vec: string, column: number | string) =>
+    const place: Place = (row, vec, column) =>
       `tile[(${row}) * ${4 * vecCols}u + ${typeof column === 'number' ? `${column * vecCols}u` :
         `${column} * ${vecCols}u`} + ${vec}]`;
     const store = guardedStore({
@@ -96,16 +95,7 @@ export class NMDecompressProgram implements WebGPUProgram {
         // Columns past the last have no offsets.
         if (col < u32(uniforms.cols)) {
           for (var start = (first / ${TOGETHER}u + localIndex / ${vecCols}u) * ${TOGETHER}u; start < end;
-               start += ${slices * TOGETHER}u) {${groups.map(d => `
-            let word${d} = offsetWord((col + ${(d * 4) / groups.length}u) / ${vectorLength}u, start);`).join('')}${
-  range(TOGETHER).map(u => `
-            let value${u} = stored4(start + ${u}u, col / 4u);`).join('')}${range(TOGETHER).map(u => `
-            if (start + ${u}u >= first && start + ${u}u < end) {
-              let value = unpack4(value${u});
-              let window = (start + ${u}u - first) / ${n}u * ${m}u;${range(4).map(c => `
-              ${alignedCols ? '' : `if (col + ${c}u < u32(uniforms.cols)) `}{ ${place(
-  `window + ((word${groupOf(c)} >> (${u}u * OFFSET_BITS)) & OFFSET_MASK)`, 'vecInTile', c)} = value[${c}]; }`).join('')}
-            }`).join('')}
+               start += ${slices * TOGETHER}u) {${this.scatter(place)}
           }
         }
         workgroupBarrier();
@@ -118,4 +108,25 @@ export class NMDecompressProgram implements WebGPUProgram {
       }
     `;
   }
+
+  /** WGSL: four kept rows from `start` on, each value to its row of the tile. */
+  private scatter(place: Place): string {
+    const {pattern: {n, m, vectorLength}, alignedCols} = this.config;
+    // A vec4 of columns spans 4, 2 or 1 groups.
+    const groups = range(Math.max(1, 4 / vectorLength));
+    const groupOf = (column: number) => Math.floor(column * groups.length / 4);
+    return `${groups.map(d => `
+            let word${d} = offsetWord((col + ${(d * 4) / groups.length}u) / ${vectorLength}u, start);`).join('')}${
+  range(TOGETHER).map(u => `
+            let value${u} = stored4(start + ${u}u, col / 4u);`).join('')}${range(TOGETHER).map(u => `
+            if (start + ${u}u >= first && start + ${u}u < end) {
+              let value = unpack4(value${u});
+              let window = (start + ${u}u - first) / ${n}u * ${m}u;${range(4).map(c => `
+              ${alignedCols ? '' : `if (col + ${c}u < u32(uniforms.cols)) `}{ ${place(
+  `window + ((word${groupOf(c)} >> (${u}u * OFFSET_BITS)) & OFFSET_MASK)`, 'vecInTile', c)} = value[${c}]; }`).join('')}
+            }`).join('')}`;
+  }
 }
+
+/** WGSL: an element of the tile in workgroup memory. */
+type Place = (row: string, vec: string, column: number | string) => string;
