@@ -7,7 +7,7 @@
 import type * as fs from 'node:fs/promises';
 import type * as os from 'node:os';
 import type * as path from 'node:path';
-import {createStore, get, update, type UseStore} from 'idb-keyval';
+import {get, update, type UseStore} from 'idb-keyval';
 
 /** true: the place usual on this platform. A string: the path of a file, in Node. */
 export type CachePlace = true | string;
@@ -22,7 +22,10 @@ export interface TextStore {
 }
 
 const DATABASE = 'tfjs-nm-sparse';
+const OBJECT_STORE = 'keyval';
 const KEY = 'tuned-plans';
+/** IndexedDB that has not answered after this many ms counts as missing: some browsers then never answer. */
+const ANSWER_MS = 2000;
 
 /**
  * @returns undefined where there is neither IndexedDB nor Node's file system.
@@ -41,16 +44,65 @@ export function openStore(place: CachePlace): TextStore | undefined {
     typeof indexedDB === 'undefined' ? undefined : new BrowserStore();
 }
 
-class BrowserStore implements TextStore {
-  readonly name = `IndexedDB ${DATABASE}`;
-  private readonly store: UseStore = createStore(DATABASE, 'keyval');
+/** A database that exists only once something is stored in it, and is open only while it is used. */
+export class BrowserStore implements TextStore {
+  readonly name: string;
 
-  read(): Promise<string | undefined> {
-    return get<string>(KEY, this.store);
+  constructor(private readonly database = DATABASE) {
+    this.name = `IndexedDB ${database}`;
   }
 
-  update(change: (text: string | undefined) => string): Promise<void> {
-    return update<string>(KEY, change, this.store);
+  async read(): Promise<string | undefined> {
+    return answered(this.use(false, store => get<string>(KEY, store)));
+  }
+
+  async update(change: (text: string | undefined) => string): Promise<void> {
+    return answered(this.use(true, store => update<string>(KEY, change, store)));
+  }
+
+  private async use<T>(create: boolean, run: (store: UseStore) => Promise<T>): Promise<T | undefined> {
+    const database = await openDatabase(this.database, create);
+    try {
+      return database && await run(async (mode, access) =>
+        access(database.transaction(OBJECT_STORE, mode).objectStore(OBJECT_STORE)));
+    } finally {
+      database?.close();
+    }
+  }
+}
+
+/** @returns undefined if the database does not exist and is not to be created. */
+function openDatabase(name: string, create: boolean): Promise<IDBDatabase | undefined> {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.open(name);
+    let isNew = false;
+    request.onupgradeneeded = () => {
+      isNew = true;
+      if (create) {
+        request.result.createObjectStore(OBJECT_STORE);
+      } else {
+        request.transaction?.abort(); // IndexedDB then removes what opening has created
+      }
+    };
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => isNew && !create ? resolve(undefined) : reject(request.error as Error);
+  });
+}
+
+/** @throws Error if the work is not done in time. */
+async function answered<T>(work: Promise<T>): Promise<T> {
+  let done = false;
+  const silent = async () => {
+    // In several waits, so that a page that is busy for long loses one of them only.
+    for (let i = 0; i < 4 && !done; ++i) {
+      await new Promise(resolve => setTimeout(resolve, ANSWER_MS / 4));
+    }
+    throw new Error(`IndexedDB has not answered within ${ANSWER_MS} ms.`);
+  };
+  try {
+    return await Promise.race([work, silent()]);
+  } finally {
+    done = true;
   }
 }
 

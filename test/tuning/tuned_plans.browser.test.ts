@@ -1,9 +1,12 @@
 /** The cache of tuned plans in a page: IndexedDB. */
 import {createStore, del, get, set} from 'idb-keyval';
 import {expect} from 'chai';
-import {openStore} from '../../src/tuning/plan_store.js';
+import {PlanChooser} from '../../src/tuning/choose.js';
+import {BrowserStore, openStore} from '../../src/tuning/plan_store.js';
 import {readTuned, storeTuned} from '../../src/tuning/tuned_plans.js';
+import {DEFAULT_LIMITS} from '../support/reference.js';
 import {RECORD, tunedPlan, warningsOf} from './stored.js';
+import {rejection} from './support.js';
 
 describe('the cache of tuned plans in a page', () => {
   const stored = () => createStore('tfjs-nm-sparse', 'keyval');
@@ -33,6 +36,52 @@ describe('the cache of tuned plans in a page', () => {
       expect(await readTuned(true, 'a GPU')).to.deep.equal(RECORD);
       expect(await get('tuned-plans', stored())).to.be.a('string');
     });
+  }
+
+  it('exists only once something is stored', async () => {
+    const name = 'tfjs-nm-sparse-test-new';
+    const names = async () => (await indexedDB.databases()).map(database => database.name);
+    const store = new BrowserStore(name);
+    expect(await store.read()).to.equal(undefined);
+    expect(await names()).to.not.include(name);
+    await store.update(text => `${text} and more`);
+    expect(await names()).to.include(name);
+    expect(await store.read()).to.equal('undefined and more');
+    await new Promise((resolve, reject) => {
+      const deletion = indexedDB.deleteDatabase(name);
+      deletion.onsuccess = resolve;
+      deletion.onblocked = () => reject(new Error('the store still has it open'));
+    });
+    expect(await store.read()).to.equal(undefined);
+    expect(await names()).to.not.include(name);
+  });
+
+  /** IndexedDB whose `open` does this while `run` runs. */
+  async function withOpen(open: () => unknown, run: () => Promise<void>): Promise<void> {
+    const usual = IDBFactory.prototype.open;
+    IDBFactory.prototype.open = open as typeof usual;
+    try {
+      await run();
+    } finally {
+      IDBFactory.prototype.open = usual;
+    }
+  }
+
+  const broken: Array<[string, () => unknown, RegExp]> = [
+    ['never answers', () => ({}), /IndexedDB has not answered within 2000 ms/],
+    ['is denied', () => {
+      throw new DOMException('access to the database is denied', 'SecurityError');
+    }, /denied/],
+  ];
+  for (const [what, open, message] of broken) {
+    it(`counts as empty where IndexedDB ${what}, and storing is refused`, () => withOpen(open, async () => {
+      const chooser = new PlanChooser(DEFAULT_LIMITS, {vendor: '', architecture: '', device: '', description: ''});
+      expect(await warningsOf(async () => {
+        await chooser.load(true); // what warmUp and tune wait for
+        expect(await readTuned(true, 'a GPU')).to.equal(undefined);
+      })).to.deep.equal([]);
+      expect(await rejection(storeTuned(true, 'a GPU', RECORD))).to.match(message);
+    }));
   }
 
   it('has no files to be kept in', () => {
