@@ -29,7 +29,7 @@ let previous: Promise<unknown> = Promise.resolve();
  * await tune([{rows: 1, k: 4096, n: 11008, pattern: '8:32v32', dtype: 'float16'}]);
  *
  * Takes about a second for each different product, and GPU memory for one at a time; the user's tensors and backend are
- * left alone. Calls wait for each other. A stateful model wants resetStates() afterwards.
+ * left alone, and so are the states of recurrent layers. Calls wait for each other.
  * @param target a LayersModel, a GraphModel or the like, which predicts zeros once to show what it multiplies; or the
  *     products themselves.
  * @returns for each product what was found, or why it was skipped. Bias and activation make no difference to a plan,

@@ -1,7 +1,9 @@
 /**
  * Models, seen from below: whatever has `predict`. Layers models and graph models both do, and this room knows neither.
  */
-import {tidy, zeros, type DataType, type NamedTensorMap, type Tensor} from '@tensorflow/tfjs-core';
+import {
+  clone, dispose, keep, tidy, zeros, type DataType, type NamedTensorMap, type Tensor,
+} from '@tensorflow/tfjs-core';
 
 export type ModelInputs = Tensor | Tensor[] | NamedTensorMap;
 
@@ -51,13 +53,38 @@ function zeroInputs(caller: string, {inputs}: PredictModel, batchSize: number): 
   return shapes.map((shape, i) => zeros(shape, inputs[i].dtype));
 }
 
-/** Predicts, and drops the result. A LayersModel cuts its inputs in batches of `batchSize`, 32 if not given. */
+/**
+ * Predicts, and drops the result; stateful layers keep the states that they had. A LayersModel cuts its inputs in
+ * batches of `batchSize`, 32 if not given.
+ */
 export function predictOnce(model: PredictModel, inputs: ModelInputs, batchSize?: number): void {
   // A model of one input wants it bare.
   const given = Array.isArray(inputs) && inputs.length === 1 ? inputs[0] : inputs;
-  tidy(() => {
-    model.predict(given, batchSize === undefined ? undefined : {batchSize});
-  });
+  const saved = statefulLayers(model).map(layer => ({layer, states: layer.states_.map(state => keep(clone(state)))}));
+  try {
+    tidy(() => {
+      model.predict(given, batchSize === undefined ? undefined : {batchSize});
+    });
+  } finally {
+    for (const {layer, states} of saved) {
+      layer.resetStates(states); // copies them
+      dispose(states);
+    }
+  }
+}
+
+/** What is used of a stateful recurrent layer of tfjs-layers. */
+interface StatefulLayer {
+  states_: Tensor[];
+  resetStates(states: Tensor[]): void;
+}
+
+/** The stateful recurrent layers of a model, those in nested models and in wrappers too. */
+function statefulLayers(part: object): StatefulLayer[] {
+  const {layers = [], layer, forwardLayer, backwardLayer} = part as Record<string, object> & {layers?: object[]};
+  const inside = [...layers, layer, forwardLayer, backwardLayer].filter(each => typeof each === 'object');
+  const {stateful, states_} = part as Partial<StatefulLayer> & {stateful?: boolean};
+  return [...(stateful && Array.isArray(states_) ? [part as StatefulLayer] : []), ...inside.flatMap(statefulLayers)];
 }
 
 /** Predicts zeros, as a batch of `batchSize` samples, or of as many as the model insists on. */

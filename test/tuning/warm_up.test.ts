@@ -4,7 +4,7 @@ import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {layers, sequential, type LayersModel} from '@tensorflow/tfjs-layers';
 import {expect} from 'chai';
 import {warmUp} from '../../src/index.js';
-import {backendName} from '../support/backend.js';
+import {allowLeak, backendName} from '../support/backend.js';
 import {disposeModel, predicted, relativeDifference} from '../support/models.js';
 import {mulberry32, seed} from '../support/random.js';
 import {randomValues} from '../support/reference.js';
@@ -108,6 +108,29 @@ describe('warmUp', function() {
       }
       tf.dispose([small, square]);
     }
+  });
+
+  it('leaves the states of recurrent layers as they were, in wrappers and nested models too', async () => {
+    allowLeak('tfjs-layers does not dispose of states with the model');
+    const stateful = {stateful: true, recurrentInitializer: 'glorotUniform'} as const; // 'orthogonal' needs all of tfjs
+    const nested = sequential({layers: [
+      layers.gru({...stateful, units: 5, returnSequences: true, batchInputShape: [2, 4, 6]}),
+    ]});
+    const both = layers.bidirectional({layer: layers.lstm({...stateful, units: 3}) as layers.RNN, mergeMode: 'concat'});
+    const model = sequential({layers: [nested, both]});
+    const x = tf.tensor3d(randomValues(2 * 4 * 6, mulberry32(seed)), [2, 4, 6]);
+    await predicted(model, x);
+    const tensors = tf.memory().numTensors;
+    await warmUp(model, x, {batchSize: 2});
+    await warmUp(model);
+    expect(tf.memory().numTensors).to.equal(tensors);
+    const [second] = await predicted(model, x);
+    model.resetStates();
+    await predicted(model, x);
+    const [expected] = await predicted(model, x);
+    expect(relativeDifference(second, expected)).to.be.below(1e-6);
+    x.dispose();
+    disposeModel(model);
   });
 
   it('passes on what predict throws, and leaves the backend as it was', async () => {
