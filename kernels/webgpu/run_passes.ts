@@ -7,6 +7,7 @@
  */
 import type {TensorInfo} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend, WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
+import {checkDevice} from './device_loss.js';
 
 /** One program to run. */
 export interface Pass {
@@ -38,9 +39,10 @@ export function largestTensor({maxStorageBufferBindingSize, maxBufferSize}: Buff
  * Runs a pass after the passes it reads from, and releases what those wrote.
  * @param caller the op, as error messages name it.
  * @returns what the pass wrote, float32.
- * @throws Error naming the tensor that is too large for the device, before any program runs.
+ * @throws Error naming the tensor that is too large for the device, before any program runs; or if the device is lost.
  */
 export function runPasses(caller: string, backend: WebGPUBackend, pass: Pass): TensorInfo {
+  checkDevice(caller, backend.device);
   checkSizes(caller, backend.device.limits, pass);
   return run(backend, pass);
 }

@@ -4,6 +4,7 @@
  */
 import {backend, getBackend, ready} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import {checkDevice, unlessLost} from '../../kernels/webgpu/device_loss.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
 import {formatPattern} from '../format/pattern.js';
@@ -34,7 +35,8 @@ let previous: Promise<unknown> = Promise.resolve();
  *     products themselves.
  * @returns for each product what was found, or why it was skipped. Bias and activation make no difference to a plan,
  *     so products that differ in these alone are tuned once.
- * @throws Error naming the argument that is wrong, or if the active backend is not a WebGPU one, before any GPU work.
+ * @throws Error naming the argument that is wrong, or if the active backend is not a WebGPU one, before any GPU work;
+ *     or if the device is lost.
  */
 export async function tune(
     target: PredictModel | readonly ProductShape[], options: TuneOptions = {}): Promise<TuneReport> {
@@ -47,7 +49,8 @@ export async function tune(
       "'@tensorflow/tfjs-backend-webgpu' and await tf.setBackend('webgpu') first.");
   }
   const problems = unique(shapes ?? productsOf(target as PredictModel, checked));
-  const turn = previous.then(() => tuneProducts(webgpu, problems, checked));
+  const turn = previous.then(() =>
+    unlessLost('tune', webgpu.device, () => tuneProducts(webgpu, problems, checked)));
   previous = turn.catch(() => undefined);
   return turn;
 }
@@ -86,7 +89,12 @@ async function tuneProducts(
   try {
     for (const [i, problem] of problems.entries()) {
       const result: TunedProduct | SkippedProduct = await tuneOne(problem, defaults[i])
-        .catch((error: Error) => ({...describe(problem), reason: error.message}));
+        .catch(async (error: Error) => {
+          // News of a lost device may come just after what it broke.
+          await new Promise(resolve => setTimeout(resolve));
+          checkDevice('tune', webgpu.device);
+          return {...describe(problem), reason: error.message};
+        });
       const skipped = 'reason' in result;
       if (skipped) {
         report.skipped.push(result);

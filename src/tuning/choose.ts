@@ -8,6 +8,7 @@
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
+import {watchLoss} from '../../kernels/webgpu/device_loss.js';
 import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
 import {predict, type Prediction} from './cost_model.js';
 import {adapterNames, profileOf, type AdapterNames, type DeviceProfile} from './device_profile.js';
@@ -123,6 +124,7 @@ const choosers = new WeakMap<GPUDevice, PlanChooser>();
 export function chooserOf(backend: WebGPUBackend): PlanChooser {
   let chooser = choosers.get(backend.device);
   if (!chooser) {
+    watchLoss(backend.device);
     chooser = new PlanChooser(backend.device.limits, adapterNames(backend));
     choosers.set(backend.device, chooser);
     void chooser.load(true);

@@ -2,7 +2,8 @@
  * warmUp(): what makes a first predict slow, done before it. On WebGPU that is the compiling of programs, one after the
  * other as predict comes by them; here all of a model's are compiled at once, in parallel.
  */
-import {backend, ready} from '@tensorflow/tfjs-core';
+import {backend, getBackend, ready} from '@tensorflow/tfjs-core';
+import {unlessLost} from '../../kernels/webgpu/device_loss.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {chooserOf} from './choose.js';
 import {compileInParallel} from './compile.js';
@@ -32,7 +33,8 @@ export interface WarmUpReport {
  * await warmUp(model, tf.zeros([8, 784]));   // eight at once
  *
  * @param inputs what predict will get, its shapes above all: it is not disposed. Made up of zeros if not given.
- * @throws Error naming the argument that is wrong, or what predict throws, or if a program does not compile.
+ * @throws Error naming the argument that is wrong, or what predict throws, or if a program does not compile, the
+ *     WebGPU device is lost, or another backend becomes the active one meanwhile.
  */
 export async function warmUp(
     model: PredictModel, inputs?: ModelInputs, options: WarmUpOptions = {}): Promise<WarmUpReport> {
@@ -47,11 +49,22 @@ export async function warmUp(
   let programs = 0;
   const active = backend();
   if (isWebGPUBackend(active)) {
-    if (cache !== false) {
-      await chooserOf(active).load(cache);
-    }
-    // Twice, since tfjs runs some operations on the CPU as long as their inputs lie there; the first time uploads them.
-    programs = await compileInParallel(active, run) + await compileInParallel(active, run);
+    const chooser = chooserOf(active);
+    const compile = () => {
+      if (backend() !== active) {
+        // Another backend would fetch the model's weights from this one, synchronously.
+        throw new Error(
+          `warmUp: the active backend is '${getBackend()}' meanwhile; await warmUp before you set another.`);
+      }
+      return compileInParallel(active, run);
+    };
+    programs = await unlessLost('warmUp', active.device, async () => {
+      if (cache !== false) {
+        await chooser.load(cache);
+      }
+      // Twice: tfjs runs some operations on the CPU as long as their inputs are there; the first time uploads them.
+      return await compile() + await compile();
+    });
   } else {
     run();
   }

@@ -3,59 +3,33 @@
  * and converts models, whether its kernels were copied before this package was imported or after.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {expect} from 'chai';
 import {NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
 import {nmSparseMatMul, tune, warmUp} from '../../src/index.js';
 import {observeProblems} from '../../src/tuning/choose.js';
-import {backendName, watchDevice} from '../support/backend.js';
 import {disposeModel, predicted, relativeDifference} from '../support/models.js';
+import {forgetOwnBackend, onOwnBackend, registerOwnBackend} from '../support/own_device.js';
 import {mulberry32, seed} from '../support/random.js';
 import {drawMatrix, expectNear, randomValues, referenceSums, toSparseMatrix} from '../support/reference.js';
 import {prunedModel} from '../tuning/support.js';
 
 const OURS = [NM_SPARSE_MAT_MUL, NM_DECOMPRESS, NM_GATHER_KEPT];
 
-/** A name cannot have `_` in it: tfjs splits its keys there. */
-function registerRenamed(name: string, copied: 'before' | 'after'): void {
-  tf.registerBackend(name, async () => {
-    const adapter = (await navigator.gpu.requestAdapter())!;
-    const device = await adapter.requestDevice();
-    watchDevice(device);
-    return new WebGPUBackend(device, adapter.info);
-  });
-  tf.copyRegisteredKernels('webgpu', name);
-  if (copied === 'before') { // then the copies lack what this package registers
-    OURS.forEach(kernel => tf.unregisterKernel(kernel, name));
-  }
-}
-
-function forget(name: string): void {
-  const {device} = tf.findBackend(name) as WebGPUBackend;
-  tf.removeBackend(name);
-  tf.getKernelsForBackend(name).forEach(({kernelName}) => tf.unregisterKernel(kernelName, name));
-  device.destroy();
-}
-
 for (const copied of ['before', 'after'] as const) {
   describe(`a WebGPU backend whose kernels were copied ${copied} the import`, function() {
     this.timeout(60_000);
     const name = `webgpu-copied-${copied}`;
 
-    before(() => registerRenamed(name, copied));
-    after(() => forget(name));
-
-    /** Runs on the renamed backend; the test itself ends on the usual one, as every test does. */
-    async function renamed(run: () => Promise<void>): Promise<void> {
-      await tf.setBackend(name);
-      const tensors = tf.memory().numTensors;
-      try {
-        await run();
-        expect(tf.memory().numTensors).to.equal(tensors);
-      } finally {
-        await tf.setBackend(backendName);
+    before(() => {
+      registerOwnBackend(name);
+      if (copied === 'before') { // then the copies lack what this package registers
+        OURS.forEach(kernel => tf.unregisterKernel(kernel, name));
       }
-    }
+    });
+
+    after(() => forgetOwnBackend(name));
+
+    const renamed = (run: () => Promise<void>) => onOwnBackend(name, run);
 
     it('multiplies by the WebGPU kernels', () => renamed(async () => {
       const random = mulberry32(seed);
