@@ -11,12 +11,12 @@ import tseslint from 'typescript-eslint';
 const FLOORS = [
   ['src/util'],
   ['src/format'],
-  ['kernels/cpu', 'kernels/composite', 'kernels/webgpu'],
+  ['kernels/cpu', 'kernels/composite', 'kernels/webgpu', 'src/pruning'],
+  ['src/tfjs'],
   ['src/tuning'],
   ['src/ops'],
   ['src/layers'],
-  ['src/pruning'],
-  ['src/convert'],
+  ['src/convert', 'src/runtime'],
   ['src/cli'],
 ];
 const ROOMS = FLOORS.flat();

@@ -19,12 +19,12 @@ export type {FusedActivation} from '../kernels/contract.js';
 export {NMDense, type NMDenseArgs} from './layers/nm_dense.js';
 export {pruneLayersModel, type PruneLayersModelOptions, type PruneProgress} from './convert/layers_model.js';
 export type {LayerReport, PruneReport} from './convert/report.js';
-export {tune} from './tuning/autotune.js';
+export {tune} from './tuning/tune.js';
 export type {
   ProductShape, SkippedProduct, TunedProduct, TuneOptions, TuneProgress, TuneReport,
-} from './tuning/tune_arguments.js';
-export type {PredictModel} from './tuning/model.js';
-export {warmUp, type WarmUpOptions, type WarmUpReport} from './tuning/warm_up.js';
+} from './tuning/tune_options.js';
+export type {PredictModel} from './tfjs/predict_model.js';
+export {warmUp, type WarmUpOptions, type WarmUpReport} from './runtime/warm_up.js';
 export {UnsupportedWeightsError} from './util/options.js';
 
 /** Layer factories, named and used as tf.layers' are. */

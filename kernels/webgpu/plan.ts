@@ -47,3 +47,21 @@ export function transposedX(plan: Plan, rows: number): {kMajor: boolean; stride:
 export function wordsPerGroup({shape: [k], pattern}: {shape: [number, number]; pattern: NMPattern}): number {
   return indexWordsPerGroup(keptRowCount(k, pattern), pattern);
 }
+
+/**
+ * Version of the plans. Raise it when the kernels change so much that plans measured before are no longer the fastest,
+ * or when a device profile gets another figure: stored results of older versions are then ignored.
+ */
+export const PLANS_VERSION = 5;
+
+/** A plan's name: everything about it but the epilogue, which does not change which plan is fastest. */
+export function planName(plan: Plan): string {
+  return JSON.stringify({...plan, config: {...plan.config, epilogue: undefined}});
+}
+
+/** A plan for people to read: 'gemm, packed, tileRows 128, tileCols 64, …'. */
+export function describePlan({kind, splits, config}: Plan): string {
+  const settings = Object.entries(config).flatMap(([name, value]: [string, unknown]) =>
+    typeof value === 'number' ? [`${name} ${value}`] : typeof value === 'string' && name !== 'dtype' ? [value] : []);
+  return [kind, ...settings, `splits ${splits}`].join(', ');
+}

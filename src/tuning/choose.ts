@@ -9,13 +9,11 @@
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
 import {watchLoss} from '../../kernels/webgpu/device_loss.js';
-import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
+import {type MatMulProblem, type Plan, planName} from '../../kernels/webgpu/plan.js';
 import {predict, type Prediction} from './cost_model.js';
 import {adapterNames, profileOf, type AdapterNames, type DeviceProfile} from './device_profile.js';
 import type {CachePlace} from './plan_store.js';
-import {
-  adapterKey, mergeRecords, planName, productKey, readTuned, type TunedPlan, type TuningRecord,
-} from './tuned_plans.js';
+import {adapterKey, mergeRecords, productKey, readTuned, type TunedPlan, type TuningRecord} from './plan_cache.js';
 
 /** Answers kept at most: enough for any model, and a bound for an app whose rows never repeat. */
 const MAX_ANSWERS = 4096;

@@ -6,10 +6,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {expect} from 'chai';
 import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
-import type {Plan} from '../../kernels/webgpu/plan.js';
+import {type Plan, planName} from '../../kernels/webgpu/plan.js';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {decompress, NMSparseMatrix, nmSparseMatMul} from '../../src/index.js';
-import {planName} from '../../src/tuning/tuned_plans.js';
 import {allowLeak} from '../support/backend.js';
 import {
   byPlan, checkProduct, kindOf, plainProduct, problemOf, type Limits, type Product,

@@ -8,12 +8,11 @@ import {expect} from 'chai';
 import {NM_SPARSE_MAT_MUL, type FusedActivation} from '../../kernels/contract.js';
 import type {GemmStrategy} from '../../kernels/webgpu/gemm/config.js';
 import {webgpuKernels} from '../../kernels/webgpu/run_plan.js';
-import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
+import {type MatMulProblem, type Plan, planName} from '../../kernels/webgpu/plan.js';
 import type {StorageDtype} from '../../src/format/storage.js';
 import {formatPattern, parsePattern, type PatternLike} from '../../src/format/pattern.js';
 import {nmSparseMatMul} from '../../src/index.js';
 import {chooserOf} from '../../src/tuning/choose.js';
-import {planName} from '../../src/tuning/tuned_plans.js';
 import {
   between, drawMatrix, expectNear, pick, poisonBuffers, randomValues, referenceSums, toSparseMatrix, type Random,
 } from './reference.js';

@@ -2,12 +2,12 @@
 import {expect} from 'chai';
 import {NO_EPILOGUE} from '../../kernels/webgpu/wgsl/epilogue.js';
 import {candidatePlans} from '../../kernels/webgpu/candidates.js';
-import type {MatMulProblem} from '../../kernels/webgpu/plan.js';
+import {type MatMulProblem, planName} from '../../kernels/webgpu/plan.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {PlanChooser} from '../../src/tuning/choose.js';
 import {predict} from '../../src/tuning/cost_model.js';
 import {profileOf} from '../../src/tuning/device_profile.js';
-import {planName, productKey} from '../../src/tuning/tuned_plans.js';
+import {productKey} from '../../src/tuning/plan_cache.js';
 import {kindOf} from '../support/products.js';
 import {DEFAULT_LIMITS} from '../support/reference.js';
 

@@ -1,6 +1,6 @@
 /** What tests of the cache store, and how they hear of its warnings. */
 import {profileOf} from '../../src/tuning/device_profile.js';
-import type {TunedPlan, TuningRecord} from '../../src/tuning/tuned_plans.js';
+import type {TunedPlan, TuningRecord} from '../../src/tuning/plan_cache.js';
 
 export function tunedPlan(rows: number, plan = 'a plan', ms = 1): TunedPlan {
   return {rows, plan, ms, defaultMs: 2};

@@ -9,7 +9,7 @@ import {webgpuKernels} from '../../../kernels/webgpu/run_plan.js';
 import {largestBinding, type MatMulProblem, type Plan} from '../../../kernels/webgpu/plan.js';
 import type {NMSparseMatrix} from '../../../src/format/nm_sparse_matrix.js';
 import {nmSparseMatMul} from '../../../src/index.js';
-import {compileInParallel} from '../../../src/tuning/compile.js';
+import {compileInParallel} from '../../../src/tfjs/compile.js';
 import {largestError, referenceOf, type Reference} from './check.js';
 import {drawMatrix, drawX, type MatrixSpec} from './data.js';
 import type {Product, Stopwatch, Timing} from './measure.js';

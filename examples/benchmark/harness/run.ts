@@ -6,11 +6,10 @@
  */
 import {matMul} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import type {Plan} from '../../../kernels/webgpu/plan.js';
+import {type Plan, planName} from '../../../kernels/webgpu/plan.js';
 import {parsePattern} from '../../../src/format/pattern.js';
 import {chooserOf} from '../../../src/tuning/choose.js';
-import {compileInParallel} from '../../../src/tuning/compile.js';
-import {planName} from '../../../src/tuning/tuned_plans.js';
+import {compileInParallel} from '../../../src/tfjs/compile.js';
 import {limitsOf} from './attainable.js';
 import {drawMatrix, drawX, type MatrixSpec} from './data.js';
 import type {DeviceFigures} from './device.js';

@@ -7,16 +7,10 @@
  * The key is what a measurement holds for: the adapter; rows, k, n, pattern and storage of the product; and the version
  * of the kernels. Bias and activation are not in it: they cost the same in every plan.
  */
-import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
+import {PLANS_VERSION, type MatMulProblem} from '../../kernels/webgpu/plan.js';
 import {formatPattern} from '../format/pattern.js';
 import {plausible, type AdapterNames, type DeviceProfile} from './device_profile.js';
 import {openStore, type CachePlace} from './plan_store.js';
-
-/**
- * To be raised when the kernels change so much that plans measured before are no longer the best, and when a profile
- * has figures that it had not.
- */
-export const KERNELS_VERSION = 5;
 
 /** The best plan for some rows of a product. */
 export interface TunedPlan {
@@ -40,11 +34,6 @@ interface Document {
   version: number;
   /** By {@link adapterKey}. */
   adapters: Record<string, TuningRecord>;
-}
-
-/** A plan's name: everything about it but the epilogue. */
-export function planName(plan: Plan): string {
-  return JSON.stringify({...plan, config: {...plan.config, epilogue: undefined}});
 }
 
 export function productKey({shape: [k, n], pattern, dtype}: MatMulProblem): string {
@@ -88,7 +77,7 @@ export async function storeTuned(place: CachePlace, adapter: string, added: Tuni
     const {adapters} = parseDocument(text);
     // What the reader would refuse is not stored, nor kept.
     const record = mergeRecords(adapters[adapter], soundRecord(added, () => undefined));
-    const document: Document = {version: KERNELS_VERSION, adapters: {...adapters, [adapter]: record}};
+    const document: Document = {version: PLANS_VERSION, adapters: {...adapters, [adapter]: record}};
     return JSON.stringify(document, undefined, 1);
   });
   return store.name;
@@ -123,7 +112,7 @@ function parseDocument(text: string | undefined): {adapters: Document['adapters'
   if (typeof version !== 'number' || !isObject(adapters)) {
     return {adapters: {}, damage: 'it holds something else'};
   }
-  if (version !== KERNELS_VERSION) {
+  if (version !== PLANS_VERSION) {
     return {adapters: {}};
   }
   const dropped: string[] = [];

@@ -2,9 +2,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {expect} from 'chai';
-import {adapterNames, plausible, profileOf} from '../../src/tuning/device_profile.js';
-import {GpuClock, timeOneRun, type RecordPass} from '../../src/tuning/gpu_clock.js';
-import {measureProfile} from '../../src/tuning/measure_profile.js';
+import {adapterNames, plausible, profileOf} from '../../../src/tuning/device_profile.js';
+import {GpuClock, timeOneRun, type RecordPass} from '../../../src/tuning/measure/clock.js';
+import {measureProfile} from '../../../src/tuning/measure/probes.js';
 
 function device(): GPUDevice {
   return (tf.backend() as WebGPUBackend).device;

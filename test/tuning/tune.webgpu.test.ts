@@ -5,13 +5,12 @@ import {input, layers, model as functionalModel, type LayersModel, type Symbolic
 import {expect} from 'chai';
 import {NO_EPILOGUE} from '../../kernels/webgpu/wgsl/epilogue.js';
 import {candidatePlans} from '../../kernels/webgpu/candidates.js';
-import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
+import {type MatMulProblem, type Plan, planName} from '../../kernels/webgpu/plan.js';
 import {layers as nmLayers, tune, type TunedProduct, type TuneProgress} from '../../src/index.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {chooserOf} from '../../src/tuning/choose.js';
-import {GpuClock} from '../../src/tuning/gpu_clock.js';
-import {fastestPlan} from '../../src/tuning/measure_plans.js';
-import {planName} from '../../src/tuning/tuned_plans.js';
+import {GpuClock} from '../../src/tuning/measure/clock.js';
+import {fastestPlan} from '../../src/tuning/measure/compare_plans.js';
 import {disposeModel, predicted, relativeDifference} from '../support/models.js';
 import {kindOf, type PlanKind} from '../support/products.js';
 import {mulberry32, seed} from '../support/random.js';

@@ -8,7 +8,7 @@ import {allowLeak, backendName} from '../support/backend.js';
 import {disposeModel, predicted, relativeDifference} from '../support/models.js';
 import {mulberry32, seed} from '../support/random.js';
 import {randomValues} from '../support/reference.js';
-import {prunedModel, rejection} from './support.js';
+import {prunedModel, rejection} from '../tuning/support.js';
 
 /** How many shader modules and pipelines are made while `run` runs. */
 async function compilesOf(run: () => Promise<unknown>): Promise<number> {

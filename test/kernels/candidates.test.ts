@@ -1,6 +1,6 @@
 /**
- * The plans on offer: what is promised in kernels/webgpu/select.ts and gemm_config.ts of every one of them, for drawn
- * problems of any size and pattern. Nothing runs here, so sizes that no test machine could multiply are among them.
+ * The plans on offer: what kernels/webgpu/candidates.ts and gemm/geometry.ts promise of each of them, for drawn problems
+ * of any size and pattern. Nothing runs here, so sizes that no test machine could multiply are among them.
  */
 import {expect} from 'chai';
 import fc from 'fast-check';
@@ -12,11 +12,12 @@ import {NMGemmProgram} from '../../kernels/webgpu/gemm/nm_gemm_webgpu.js';
 import {NMGemvProgram} from '../../kernels/webgpu/gemv/nm_gemv_webgpu.js';
 import {gemvGeometry, type GemvConfig} from '../../kernels/webgpu/gemv/config.js';
 import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
-import {largestBinding, transposedX, wordsPerGroup, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
+import {
+  largestBinding, type MatMulProblem, type Plan, planName, transposedX, wordsPerGroup,
+} from '../../kernels/webgpu/plan.js';
 import {NMTransposeProgram} from '../../kernels/webgpu/passes/transpose_webgpu.js';
 import {indexBits} from '../../src/format/pack.js';
 import {keptRowCount, parsePattern, VECTOR_LENGTHS} from '../../src/format/pattern.js';
-import {planName} from '../../src/tuning/tuned_plans.js';
 import {kindOf, PLAN_KINDS, type PlanKind} from '../support/products.js';
 import {mulberry32, seed} from '../support/random.js';
 import {between, DEFAULT_LIMITS, pick} from '../support/reference.js';

@@ -5,15 +5,15 @@
  */
 import {env, type NamedTensorInfoMap, type TensorInfo} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import {NM_SPARSE_MAT_MUL, toAttrs} from '../../kernels/contract.js';
-import {webgpuKernels} from '../../kernels/webgpu/run_plan.js';
-import {largestTensor} from '../../kernels/webgpu/run_passes.js';
-import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
-import {partShapes} from '../format/nm_sparse_matrix.js';
-import {packHalves, packIndices} from '../format/pack.js';
-import {groupCount, keptRowCount, type NMPattern} from '../format/pattern.js';
-import {compileInParallel} from './compile.js';
-import type {RecordPass} from './gpu_clock.js';
+import {NM_SPARSE_MAT_MUL, toAttrs} from '../../../kernels/contract.js';
+import {webgpuKernels} from '../../../kernels/webgpu/run_plan.js';
+import {largestTensor} from '../../../kernels/webgpu/run_passes.js';
+import type {MatMulProblem, Plan} from '../../../kernels/webgpu/plan.js';
+import {partShapes} from '../../format/nm_sparse_matrix.js';
+import {packHalves, packIndices} from '../../format/pack.js';
+import {groupCount, keptRowCount, type NMPattern} from '../../format/pattern.js';
+import {compileInParallel} from '../../tfjs/compile.js';
+import type {RecordPass} from './clock.js';
 
 /** Weights are taken in turn from copies that together fill so much: in a model they seldom are in the cache. */
 const COLD_BYTES = 64 * 1024 * 1024;

@@ -5,10 +5,12 @@
 import {backend, getBackend, ready} from '@tensorflow/tfjs-core';
 import {unlessLost} from '../../kernels/webgpu/device_loss.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
-import {chooserOf} from './choose.js';
-import {compileInParallel} from './compile.js';
-import {checkInputs, checkModel, predictOnce, predictZeros, type ModelInputs, type PredictModel} from './model.js';
-import {checkCache} from './tune_arguments.js';
+import {compileInParallel} from '../tfjs/compile.js';
+import {
+  checkInputs, checkModel, predictOnce, predictZeros, type ModelInputs, type PredictModel,
+} from '../tfjs/predict_model.js';
+import {chooserOf} from '../tuning/choose.js';
+import {checkCache} from '../tuning/tune_options.js';
 
 export interface WarmUpOptions {
   /** As in predict(x, {batchSize}). Where no inputs are given, also how many samples are made up; then 1 by default. */

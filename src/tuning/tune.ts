@@ -6,18 +6,18 @@ import {backend, getBackend, ready} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {checkDevice, unlessLost} from '../../kernels/webgpu/device_loss.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
-import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
+import {describePlan, planName, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
 import {formatPattern} from '../format/pattern.js';
 import {chooserOf, observeProblems, type PlanChooser} from './choose.js';
 import {predict} from './cost_model.js';
-import {fastestPlan} from './measure_plans.js';
-import {measureProfile} from './measure_profile.js';
-import {predictOnce, predictZeros, type PredictModel} from './model.js';
+import {fastestPlan} from './measure/compare_plans.js';
+import {measureProfile} from './measure/probes.js';
+import {predictOnce, predictZeros, type PredictModel} from '../tfjs/predict_model.js';
 import {
   checkTuneArguments, toProblem, type CheckedOptions, type ProductShape, type SkippedProduct, type TunedProduct,
   type TuneOptions, type TuneReport,
-} from './tune_arguments.js';
-import {mergeRecords, planName, productKey, storeTuned, type TuningRecord} from './tuned_plans.js';
+} from './tune_options.js';
+import {mergeRecords, productKey, storeTuned, type TuningRecord} from './plan_cache.js';
 
 /** The call before. Two at once would time each other's work. */
 let previous: Promise<unknown> = Promise.resolve();
@@ -55,46 +55,34 @@ export async function tune(
   return turn;
 }
 
+/** One call of tune. */
+interface Session {
+  webgpu: WebGPUBackend;
+  chooser: PlanChooser;
+  options: CheckedOptions;
+  /** performance.now() after which no measurement is begun. */
+  deadline: number;
+  /** What was measured so far. */
+  found: TuningRecord['plans'];
+}
+
 async function tuneProducts(
     webgpu: WebGPUBackend, problems: MatMulProblem[], options: CheckedOptions): Promise<TuneReport> {
-  const {cache, again, maxCandidates, maxMs, onProgress} = options;
+  const {cache, maxMs, onProgress} = options;
   const start = performance.now();
   const chooser = chooserOf(webgpu);
   if (cache !== false) {
     await chooser.load(cache);
   }
+  const session: Session = {webgpu, chooser, options, deadline: start + maxMs, found: {}};
   const report: TuneReport = {tuned: [], skipped: [], ms: 0};
-  let found: TuningRecord['plans'] = {};
-  // What runs untuned is settled before a measured profile makes that better, too.
+  // Record the untuned plans now: measuring the device profile below improves the predictions, and the speedup must be
+  // reported against what ran before.
   const defaults = problems.map(problem => chooser.ranked(problem)[0].plan);
-  const tuneOne = async (problem: MatMulProblem, untuned: Plan): Promise<TunedProduct> => {
-    const known = chooser.tunedPlan(problem);
-    if (!again && known?.tuned.rows === problem.rows) {
-      return describeTuned(chooser, problem, {...known.tuned, plan: known.plan, cached: true});
-    }
-    if (performance.now() - start >= maxMs) {
-      throw new Error(`maxMs (${maxMs}) was over before it was reached`);
-    }
-    if (!chooser.isMeasured) {
-      chooser.learn({profile: await measureProfile(webgpu), plans: {}});
-    }
-    const fastest = await fastestPlan(
-      webgpu, problem, contenders(chooser, problem, untuned, maxCandidates), start + maxMs);
-    const {plan, ms, defaultMs} = fastest;
-    const record = {plans: {[productKey(problem)]: [{rows: problem.rows, plan: planName(plan), ms, defaultMs}]}};
-    chooser.learn(record);
-    found = mergeRecords({plans: found}, record).plans;
-    return describeTuned(chooser, problem, {...fastest, cached: false});
-  };
   try {
     for (const [i, problem] of problems.entries()) {
-      const result: TunedProduct | SkippedProduct = await tuneOne(problem, defaults[i])
-        .catch(async (error: Error) => {
-          // News of a lost device may come just after what it broke.
-          await new Promise(resolve => setTimeout(resolve));
-          checkDevice('tune', webgpu.device);
-          return {...describe(problem), reason: error.message};
-        });
+      const result = await tuneProduct(session, problem, defaults[i])
+        .catch((error: Error) => skip(webgpu, problem, error));
       const skipped = 'reason' in result;
       if (skipped) {
         report.skipped.push(result);
@@ -108,14 +96,43 @@ async function tuneProducts(
     }
   } finally {
     // Also after an error: what was measured holds.
-    if (cache !== false && Object.keys(found).length > 0) {
+    if (cache !== false && Object.keys(session.found).length > 0) {
       const {adapter, profile, isMeasured} = chooser;
-      await storeTuned(cache, adapter, {plans: found, ...(isMeasured && {profile})}).then(
+      await storeTuned(cache, adapter, {plans: session.found, ...(isMeasured && {profile})}).then(
         place => report.storedIn = place, (error: Error) => report.notStored = error.message);
     }
   }
   report.ms = performance.now() - start;
   return report;
+}
+
+/** @throws Error why the product is skipped. */
+async function tuneProduct(session: Session, problem: MatMulProblem, untuned: Plan): Promise<TunedProduct> {
+  const {webgpu, chooser, options: {again, maxCandidates, maxMs}, deadline} = session;
+  const known = chooser.tunedPlan(problem);
+  if (!again && known?.tuned.rows === problem.rows) {
+    return describeTuned(chooser, problem, {...known.tuned, plan: known.plan, cached: true});
+  }
+  if (performance.now() >= deadline) {
+    throw new Error(`maxMs (${maxMs}) was over before it was reached`);
+  }
+  if (!chooser.isMeasured) {
+    chooser.learn({profile: await measureProfile(webgpu), plans: {}});
+  }
+  const fastest = await fastestPlan(webgpu, problem, contenders(chooser, problem, untuned, maxCandidates), deadline);
+  const {plan, ms, defaultMs} = fastest;
+  const record = {plans: {[productKey(problem)]: [{rows: problem.rows, plan: planName(plan), ms, defaultMs}]}};
+  chooser.learn(record);
+  session.found = mergeRecords({plans: session.found}, record).plans;
+  return describeTuned(chooser, problem, {...fastest, cached: false});
+}
+
+/** @throws Error if the device is lost: then no other product can be measured. */
+async function skip({device}: WebGPUBackend, problem: MatMulProblem, {message}: Error): Promise<SkippedProduct> {
+  // The loss may be reported just after the error that it causes.
+  await new Promise(resolve => setTimeout(resolve));
+  checkDevice('tune', device);
+  return {...describe(problem), reason: message};
 }
 
 /** The products that a model's predict multiplies. */
@@ -148,14 +165,7 @@ function describeTuned(
     chooser: PlanChooser, problem: MatMulProblem,
     {plan, ms, defaultMs, cached}: {plan: Plan; ms: number; defaultMs: number; cached: boolean}): TunedProduct {
   return {
-    ...describe(problem), plan: inWords(plan), ms, defaultMs, speedup: defaultMs / ms, cached,
+    ...describe(problem), plan: describePlan(plan), ms, defaultMs, speedup: defaultMs / ms, cached,
     predictedMs: predict(plan, problem, chooser.profile).ms,
   };
-}
-
-/** 'gemm, packed, tileRows 128, tileCols 64, …': whatever numbers and words make up a configuration. */
-function inWords({kind, splits, config}: Plan): string {
-  const settings = Object.entries(config).flatMap(([name, value]: [string, unknown]) =>
-    typeof value === 'number' ? [`${name} ${value}`] : typeof value === 'string' && name !== 'dtype' ? [value] : []);
-  return [kind, ...settings, `splits ${splits}`].join(', ');
 }

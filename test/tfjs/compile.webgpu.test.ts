@@ -2,8 +2,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type {WebGPUBackend, WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {expect} from 'chai';
-import {compileInParallel} from '../../src/tuning/compile.js';
-import {rejection} from './support.js';
+import {compileInParallel} from '../../src/tfjs/compile.js';
+import {rejection} from '../tuning/support.js';
 
 const webgpu = () => tf.backend() as WebGPUBackend;
 const pipelines = () => (webgpu() as unknown as {pipelineCache: Record<string, unknown>}).pipelineCache;

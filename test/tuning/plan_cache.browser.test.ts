@@ -3,7 +3,7 @@ import {createStore, del, get, set} from 'idb-keyval';
 import {expect} from 'chai';
 import {PlanChooser} from '../../src/tuning/choose.js';
 import {BrowserStore, openStore} from '../../src/tuning/plan_store.js';
-import {readTuned, storeTuned} from '../../src/tuning/tuned_plans.js';
+import {readTuned, storeTuned} from '../../src/tuning/plan_cache.js';
 import {DEFAULT_LIMITS} from '../support/reference.js';
 import {RECORD, tunedPlan, warningsOf} from './stored.js';
 import {rejection} from './support.js';

@@ -3,7 +3,7 @@ import {ACTIVATIONS, type FusedActivation} from '../../kernels/contract.js';
 import type {MatMulProblem} from '../../kernels/webgpu/plan.js';
 import type {StorageDtype} from '../format/storage.js';
 import {parsePattern, type PatternLike} from '../format/pattern.js';
-import {checkInputs, checkModel, type ModelInputs, type PredictModel} from './model.js';
+import {checkInputs, checkModel, type ModelInputs, type PredictModel} from '../tfjs/predict_model.js';
 import {openStore} from './plan_store.js';
 
 /** A product to tune: y [rows, n] = activation(x [rows, k] · W [k, n] + bias). */

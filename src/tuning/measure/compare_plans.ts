@@ -3,10 +3,9 @@
  * after round, so that a clock that rises or a laptop that throttles meets all of them alike.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import type {MatMulProblem, Plan} from '../../kernels/webgpu/plan.js';
-import {GpuClock, timeOneRun} from './gpu_clock.js';
+import {type MatMulProblem, type Plan, planName} from '../../../kernels/webgpu/plan.js';
+import {GpuClock, timeOneRun} from './clock.js';
 import {SampleProduct} from './sample_product.js';
-import {planName} from './tuned_plans.js';
 
 /** The GPU's clock rises under load: so long before the first round. */
 const WARM_UP_MS = 50;

@@ -6,7 +6,8 @@ import {expect} from 'chai';
 import {build} from 'esbuild';
 import fc from 'fast-check';
 import {openStore} from '../../src/tuning/plan_store.js';
-import {adapterKey, KERNELS_VERSION, mergeRecords, readTuned, storeTuned} from '../../src/tuning/tuned_plans.js';
+import {adapterKey, mergeRecords, readTuned, storeTuned} from '../../src/tuning/plan_cache.js';
+import {PLANS_VERSION} from '../../kernels/webgpu/plan.js';
 import {seed} from '../support/random.js';
 import {RECORD, tunedPlan, warningsOf} from './stored.js';
 
@@ -60,7 +61,7 @@ describe('the cache of tuned plans in a file', () => {
   });
 
   const record = (change: object) =>
-    JSON.stringify({version: KERNELS_VERSION, adapters: {[ADAPTER]: {...RECORD, ...change}}});
+    JSON.stringify({version: PLANS_VERSION, adapters: {[ADAPTER]: {...RECORD, ...change}}});
   const key = 'n 8 k 8 2:4 float32';
   const sound = {profile: RECORD.profile, plans: {}};
   const kept = {profile: RECORD.profile, plans: {[key]: [tunedPlan(1)]}};
@@ -71,7 +72,7 @@ describe('the cache of tuned plans in a file', () => {
     ['another file', '{"name": "package.json"}', undefined],
     ['null', 'null', undefined],
     ['a list', '[1, 2]', undefined],
-    ['a record that is none', JSON.stringify({version: KERNELS_VERSION, adapters: {[ADAPTER]: 7}}), {plans: {}}],
+    ['a record that is none', JSON.stringify({version: PLANS_VERSION, adapters: {[ADAPTER]: 7}}), {plans: {}}],
     ['plans that are none', record({plans: {[key]: [{rows: 1}]}}), sound],
     ['a sound plan beside one that is none', record({plans: {[key]: [{rows: 1}, tunedPlan(1)]}}), kept],
     ['plans that are no list', record({plans: {[key]: tunedPlan(1)}}), sound],
@@ -137,7 +138,7 @@ describe('the cache of tuned plans in a file', () => {
 
   it('of older kernels counts as empty, and is no cause for alarm', async () => {
     await storeTuned(path, ADAPTER, RECORD);
-    writeFileSync(path, readFileSync(path, 'utf8').replace(`"version": ${KERNELS_VERSION}`, '"version": 0'));
+    writeFileSync(path, readFileSync(path, 'utf8').replace(`"version": ${PLANS_VERSION}`, '"version": 0'));
     expect(await warningsOf(async () => expect(await readTuned(path, ADAPTER)).to.equal(undefined))).to.deep.equal([]);
     await storeTuned(path, ADAPTER, {plans: {}});
     expect(await readTuned(path, ADAPTER)).to.deep.equal({plans: {}});

@@ -4,9 +4,9 @@
  * are; so that number is taken to grow with the arithmetic.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import {largestTensor} from '../../kernels/webgpu/run_passes.js';
-import {adapterNames, plausible, profileOf, type DeviceProfile} from './device_profile.js';
-import {GpuClock, timeOneRun, type RecordPass} from './gpu_clock.js';
+import {largestTensor} from '../../../kernels/webgpu/run_passes.js';
+import {adapterNames, plausible, profileOf, type DeviceProfile} from '../device_profile.js';
+import {GpuClock, timeOneRun, type RecordPass} from './clock.js';
 
 /** A pass has to last so long for its time to mean something, and is repeated while the GPU gets up to speed. */
 const PASS_MS = 5;
