@@ -2,9 +2,9 @@
  * warmUp(): what makes a first predict slow, done before it. On WebGPU that is the compiling of programs, one after the
  * other as predict comes by them; here all of a model's are compiled at once, in parallel.
  */
-import {backend, getBackend, ready} from '@tensorflow/tfjs-core';
 import {unlessLost} from '../../kernels/webgpu/device_loss.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
+import {activeBackend, checkActive} from '../tfjs/active_backend.js';
 import {compileInParallel} from '../tfjs/compile.js';
 import {
   checkInputs, checkModel, predictOnce, predictZeros, type ModelInputs, type PredictModel,
@@ -45,19 +45,14 @@ export async function warmUp(
     checkInputs('warmUp', inputs);
   }
   const {batchSize, cache = true} = checkOptions(options);
-  await ready();
+  const active = await activeBackend('warmUp');
   const start = performance.now();
   const run = () => inputs ? predictOnce(model, inputs, batchSize) : predictZeros('warmUp', model, batchSize ?? 1);
   let programs = 0;
-  const active = backend();
   if (isWebGPUBackend(active)) {
     const chooser = chooserOf(active);
     const compile = () => {
-      if (backend() !== active) {
-        // Another backend would fetch the model's weights from this one, synchronously.
-        throw new Error(
-          `warmUp: the active backend is '${getBackend()}' meanwhile; await warmUp before you set another.`);
-      }
+      checkActive('warmUp', active);
       return compileInParallel(active, run);
     };
     programs = await unlessLost('warmUp', active.device, async () => {

@@ -2,12 +2,13 @@
  * tune(): measures which plan is fastest, where choose.ts can only predict it. Only the few plans predicted fastest are
  * measured, and the one that would run untuned among them: predictions are good enough to leave out the rest.
  */
-import {backend, getBackend, ready} from '@tensorflow/tfjs-core';
+import {getBackend} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {checkDevice, unlessLost} from '../../kernels/webgpu/device_loss.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {describePlan, planName, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
 import {formatPattern} from '../format/pattern.js';
+import {activeBackend} from '../tfjs/active_backend.js';
 import {chooserOf, observeProblems, type PlanChooser} from './choose.js';
 import {predict} from './cost_model.js';
 import {fastestPlan} from './measure/compare_plans.js';
@@ -42,8 +43,7 @@ export async function tune(
     target: PredictModel | readonly ProductShape[], options: TuneOptions = {}): Promise<TuneReport> {
   const checked = checkTuneArguments(target, options);
   const shapes = Array.isArray(target) ? (target as ProductShape[]).map(toProblem) : undefined;
-  await ready();
-  const webgpu = backend();
+  const webgpu = await activeBackend('tune');
   if (!isWebGPUBackend(webgpu)) {
     throw new Error(`tune: the active backend is '${getBackend()}', where there is nothing to tune; import ` +
       "'@tensorflow/tfjs-backend-webgpu' and await tf.setBackend('webgpu') first.");

@@ -1,6 +1,6 @@
 /**
- * The plans on offer: what kernels/webgpu/candidates.ts and gemm/geometry.ts promise of each of them, for drawn problems
- * of any size and pattern. Nothing runs here, so sizes that no test machine could multiply are among them.
+ * The plans on offer: what candidates.ts and gemm/geometry.ts promise of each of them, for drawn problems of any size
+ * and pattern. Nothing runs here, so sizes that no test machine could multiply are among them.
  */
 import {expect} from 'chai';
 import fc from 'fast-check';
