@@ -9,8 +9,9 @@ import {type MatMulProblem, type Plan, planName} from '../../kernels/webgpu/plan
 import {layers as nmLayers, tune, type TunedProduct, type TuneProgress} from '../../src/index.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {chooserOf} from '../../src/tuning/choose.js';
-import {GpuClock} from '../../src/tuning/measure/clock.js';
+import {GpuClock, type RecordPass} from '../../src/tuning/measure/clock.js';
 import {fastestPlan} from '../../src/tuning/measure/compare_plans.js';
+import {SampleProduct} from '../../src/tuning/measure/sample_product.js';
 import {disposeModel, predicted, relativeDifference} from '../support/models.js';
 import {kindOf, type PlanKind} from '../support/products.js';
 import {mulberry32, seed} from '../support/random.js';
@@ -169,9 +170,11 @@ describe('tune', function() {
   });
 
   it('stops when the time is over, and says what it did not reach', async () => {
-    // To rank the plans of so many rows takes longer than a tick of a browser's clock, or the time would not be over.
+    let clock = 0;
+    Object.defineProperty(performance, 'now', {configurable: true, value: () => ++clock}); // each look takes 1 ms
     const {tuned, skipped} = await tune(
-      [45, 46, 47].map(rows => ({rows, k: 512, n: 512, pattern: '2:4'})), {...FRESH, maxMs: 1e-3});
+      [45, 46, 47].map(rows => ({rows, k: 32, n: 8, pattern: '2:4'})), {...FRESH, maxMs: 1e-3})
+      .finally(() => Reflect.deleteProperty(performance, 'now'));
     expect(tuned).to.deep.equal([]);
     expect(skipped.map(({rows}) => rows)).to.deep.equal([45, 46, 47]);
     expect(skipped[0].reason).to.equal('maxMs (0.001) was over before it was reached');
@@ -272,13 +275,46 @@ describe('the race of plans', function() {
     expect(warnings[0]).to.include('does not compile');
   });
 
+  /** Races plans that take these ms in each round, as far as the clock goes. */
+  async function raced(plans: Plan[], msOf: (plan: Plan, round: number) => number) {
+    const {record} = SampleProduct.prototype;
+    const {time} = GpuClock.prototype;
+    const rounds = new Map<Plan, number>();
+    const recorded = new Map<RecordPass, number>();
+    SampleProduct.prototype.record = function(plan) {
+      const pass: RecordPass = () => {
+        throw new Error('only the clock runs a pass');
+      };
+      const round = rounds.get(plan) ?? 0;
+      rounds.set(plan, round + 1);
+      recorded.set(pass, 10 * msOf(plan, round)); // 10 runs
+      return () => pass;
+    };
+    GpuClock.prototype.time = pass => Promise.resolve(recorded.get(pass)!);
+    try {
+      return await fastestPlan(webgpu(), of, plans, soon());
+    } finally {
+      SampleProduct.prototype.record = record;
+      GpuClock.prototype.time = time;
+    }
+  }
+
   it('is won by the faster plan', async () => {
-    // The one does the work of a GEMM for one row, in tiles: slower wherever it runs.
-    const single = problem(1, 2048, 256, '8:32v32');
-    const [gemv, tiles] = [offered('gemv', single), offered('packed', {...single, rows: 64})];
-    const {plan, ms, defaultMs} = await fastestPlan(webgpu(), single, [tiles, gemv], soon());
-    expect(plan.kind).to.equal('gemv');
-    expect(ms).to.be.below(defaultMs);
+    const [first, other] = [right(), offered('window')];
+    const {plan, ms, defaultMs} = await raced([first, other], plan => plan === first ? 4 : 3);
+    expect([planName(plan), ms / defaultMs]).to.deep.equal([planName(other), 0.75]);
+  });
+
+  it('keeps the first plan where another is hardly faster, or in one round only', async () => {
+    const [first, other] = [right(), offered('window')];
+    for (const msOf of [
+      (plan: Plan) => plan === first ? 4 : 3.95,
+      (plan: Plan, round: number) => plan === first || round !== 2 ? 4 : 1,
+      (plan: Plan) => plan === first ? 4 : 40,
+    ]) {
+      const {plan, ms, defaultMs} = await raced([first, other], msOf);
+      expect([planName(plan), ms]).to.deep.equal([planName(first), defaultMs]);
+    }
   });
 
   it('has no winner where the clock sees no time pass', async () => {

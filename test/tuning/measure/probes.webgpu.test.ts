@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {expect} from 'chai';
-import {adapterNames, plausible, profileOf} from '../../../src/tuning/device_profile.js';
+import {adapterNames, plausible, profileOf, type DeviceProfile} from '../../../src/tuning/device_profile.js';
 import {GpuClock, timeOneRun, type RecordPass} from '../../../src/tuning/measure/clock.js';
 import {measureProfile} from '../../../src/tuning/measure/probes.js';
 
@@ -41,20 +41,52 @@ async function work(turns: number): Promise<{record: (runs: number) => RecordPas
 
 describe('the clock of a GPU', () => {
   for (const stamps of [true, false]) {
-    it(`sees ten times the work take longer ${stamps ? 'by timestamps' : 'by the wall clock'}`, async function() {
+    it(`sees the GPU work ${stamps ? 'by timestamps' : 'by the wall clock'}`, async function() {
       if (stamps && !device().features.has('timestamp-query')) {
         this.skip();
       }
       const clock = new GpuClock(device(), stamps);
-      const [little, much] = [await work(2000), await work(20_000)];
-      const time = async ({record}: Awaited<ReturnType<typeof work>>) =>
-        (await timeOneRun(clock, record, {leastMs: 10, mostRuns: 1000})).ms;
-      await time(little);
-      const ms = await time(little);
-      expect(ms).to.be.above(0);
-      expect(await time(much)).to.be.above(2 * ms);
+      const {record} = await work(2000);
+      expect((await timeOneRun(clock, record, {leastMs: 10, mostRuns: 1000})).ms).to.be.above(0);
     });
   }
+
+  /** A device on which work takes as long by its timestamps and by the wall clock as is said, in ms. */
+  function deviceThatTakes({stamped, wall}: {stamped: number; wall: number}): GPUDevice {
+    const stamps = BigUint64Array.of(1000n, 1000n + BigInt(stamped * 1e6));
+    const made = {destroy: () => undefined, mapAsync: async () => undefined, getMappedRange: () => stamps.buffer};
+    return {
+      createQuerySet: () => made, createBuffer: () => made,
+      queue: {onSubmittedWorkDone: async () => {
+        now += wall;
+      }},
+    } as unknown as GPUDevice;
+  }
+
+  /** Time as performance.now has it in the test below. */
+  let now = 0;
+  const submitted: RecordPass = () => ({
+    encoder: {resolveQuerySet: () => undefined, copyBufferToBuffer: () => undefined} as unknown as GPUCommandEncoder,
+    submit: () => undefined,
+  });
+
+  it('takes the timestamps where they make sense, else the wall clock from then on', async () => {
+    Object.defineProperty(performance, 'now', {configurable: true, value: () => now});
+    try {
+      const time = (stamped: number, wall: number, stamps = true) =>
+        new GpuClock(deviceThatTakes({stamped, wall}), stamps).time(submitted);
+      expect(await time(3, 4)).to.equal(3);
+      expect(await time(30, 40)).to.equal(30);
+      expect(await time(3, 4, false)).to.equal(4);
+      expect(await time(0, 4)).to.equal(0); // too short to see
+      expect(await time(0, 6)).to.equal(6); // stands still
+      expect(await time(1000, 6)).to.equal(6); // runs away
+      const clock = new GpuClock(deviceThatTakes({stamped: 0, wall: 6}), true);
+      expect([await clock.time(submitted), await clock.time(submitted)]).to.deep.equal([6, 6]);
+    } finally {
+      Reflect.deleteProperty(performance, 'now');
+    }
+  });
 
   it('repeats what is too short to see, up to the limit', async () => {
     const {record, recorded} = await work(1);
@@ -90,12 +122,38 @@ describe('a measured profile', () => {
     const measured = await measureProfile(tf.backend() as WebGPUBackend);
     expect(plausible(measured)).to.equal(measured);
     expect(measured.name).to.equal(`${known.name}, measured`);
-    expect(measured.threadsPerCore).to.equal(known.threadsPerCore);
-    for (const figure of ['tflops', 'memoryGBs', 'workgroupMemoryGBs', 'launchUs'] as const) {
-      expect(measured[figure], figure).to.not.equal(known[figure]);
-    }
     // Software or not: no device multiplies slower than a pocket calculator or faster than a thousand GPUs.
     expect(measured.tflops).to.be.within(1e-4, 1e5);
     expect(measured.memoryGBs).to.be.within(0.1, 1e5);
+  });
+
+  /** The profile that comes of passes which all take so long. */
+  async function measuredWhere(ms: number): Promise<DeviceProfile> {
+    const {time} = GpuClock.prototype;
+    GpuClock.prototype.time = () => Promise.resolve(ms);
+    try {
+      return await measureProfile(tf.backend() as WebGPUBackend);
+    } finally {
+      GpuClock.prototype.time = time;
+    }
+  }
+
+  it('comes of the work and the times: half the time is twice the speed', async function() {
+    this.timeout(60_000);
+    const known = profileOf(adapterNames(tf.backend() as WebGPUBackend));
+    const [slow, fast] = [await measuredWhere(20), await measuredWhere(10)];
+    for (const figure of ['tflops', 'memoryGBs', 'cacheGBs', 'workgroupMemoryGBs'] as const) {
+      expect(fast[figure], figure).to.be.closeTo(2 * slow[figure], 1e-9 * fast[figure]);
+    }
+    expect([slow.launchUs, fast.launchUs]).to.deep.equal([20_000, 10_000]);
+    // 16 workgroups a core of 256 threads, each 64 times 8 vec4s multiplied and added.
+    expect(fast.tflops).to.be.closeTo((2 * 16 * known.cores * 256 * 64 * 32) / 10 / 1e9, 1e-9);
+    expect(fast.cacheGBs / fast.memoryGBs).to.be.closeTo(known.cacheGBs / known.memoryGBs, 1e-6);
+    expect(fast.threadsPerCore).to.equal(known.threadsPerCore);
+  });
+
+  it('is the family’s where the clock sees no time pass', async function() {
+    this.timeout(60_000);
+    expect(await measuredWhere(0)).to.deep.equal(profileOf(adapterNames(tf.backend() as WebGPUBackend)));
   });
 });
