@@ -205,6 +205,36 @@ describe('a tensor that is too large for the device', () => {
   });
 });
 
+describe('a product for which the device runs out of memory', () => {
+  it('releases what its first programs wrote', () => {
+    const of = plainProduct({rows: 60, shape: [400, 300], pattern: '2:4v4'});
+    const plan = candidatePlans(problemOf(of), DEFAULT_LIMITS).find(({kind, splits}) => kind === 'gemm' && splits > 1)!;
+    const matrix = toSparseMatrix(drawMatrix(of.shape, of.pattern, of.dtype, mulberry32(seed)));
+    const x = tf.zeros([60, 400]);
+    const backend = tf.backend() as WebGPUBackend;
+    const {runWebGPUProgram} = backend;
+    const before = backend.numDataIds();
+    for (const failing of [1, 2, 3]) { // the transpose, the product, the sum of its splits
+      let programs = 0;
+      backend.runWebGPUProgram = (...args) => {
+        if (++programs === failing) {
+          throw new RangeError('out of memory');
+        }
+        return runWebGPUProgram.apply(backend, args);
+      };
+      try {
+        expect(() => byPlan(plan, () => nmSparseMatMul(x, matrix))).to.throw('out of memory');
+      } finally {
+        Reflect.deleteProperty(backend, 'runWebGPUProgram');
+      }
+      expect(programs).to.equal(failing);
+      expect(backend.numDataIds()).to.equal(before);
+    }
+    x.dispose();
+    matrix.dispose();
+  });
+});
+
 describe('a product whose tensors fit where x transposed does not', () => {
   const of = plainProduct({rows: 21, shape: [400, 4], pattern: '2:4', activation: 'relu', hasBias: true});
 
