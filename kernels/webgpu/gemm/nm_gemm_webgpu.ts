@@ -105,6 +105,7 @@ export class NMGemmProgram implements WebGPUProgram {
       ${slices > 1 ? `var<workgroup> sumsOfSlice: array<vec4<f32>, ${(tileRows * tileCols) / 4}>;` : ''}
 
       fn main() {
+        // The tile of y of this workgroup.
         let tile = workgroupId.x + workgroupId.y * numWorkgroups.x;
         let colTile = tile % u32(uniforms.colTiles);
         let rowTile = tile / u32(uniforms.colTiles);
@@ -115,13 +116,14 @@ export class NMGemmProgram implements WebGPUProgram {
         let wStart = colTile * ${tileCols / 4}u;
         let firstGroup = colTile * ${tileCols}u / ${config.pattern.vectorLength}u;
         let steps = u32(uniforms.steps);
+        // The slice and the K-tile that this thread begins with.
         ${slices > 1 ? `let slice = localIndex / ${sliceThreads}u;` : 'const slice = 0u;'}
         let thread = ${slices > 1 ? `localIndex % ${sliceThreads}u` : 'localIndex'};
         var step = workgroupId.z * steps * ${slices}u + slice;
-        ${threadPlace(config, geometry)}
-        ${declareSums(config)}
+        // The register tile of this thread, and its accumulators.${threadPlace(config, geometry)}${declareSums(config)}
         ${walk(config, geometry, loads)}
-        ${slices > 1 ? addSlices(config, geometry) : ''}
+        ${slices > 1 ? `// Add up the slices.${addSlices(config, geometry)}` : ''}
+        // Store the register tile.
         ${slices > 1 ? 'if (slice == 0u) {' : '{'}${store(config, geometry)}
         }
       }
@@ -177,13 +179,16 @@ function walk(config: GemmConfig, geometry: GemmGeometry, loads: Loads): string 
           ${last}`;
   const rolled = [4, 2].find(count => unroll % count === 0) ?? 1;
   return `
+        // Prefetch the first K-tile into registers.
         ${loads.declare}
         ${loads.fetchGuarded}${buffers === 1 ? `
         const buffer = 0u;` : loads.commit('0u')}
         var s = 0u;
+        // K-tiles without a branch: registers to workgroup memory, prefetch the next K-tile, multiply this one.
         for (; s + 1u < u32(uniforms.fullSteps); s++) {
           ${turn(loads.fetch, unroll, loads.commit('1u - buffer'))}
         }
+        // The last K-tiles, which check for the last row and for the last K-tile.
         for (; s < steps; s++) {
           ${turn(`if (s + 1u < steps) {${loads.fetchGuarded}
           }`, rolled, `if (s + 1u < steps) {${loads.commit('1u - buffer')}

@@ -80,6 +80,7 @@ export class NMGemvProgram implements WebGPUProgram {
       var<workgroup> sums: array<vec4<f32>, ${rowsAtOnce * threads}>;
 
       fn main() {
+        // The columns and rows of y of this workgroup; the kept rows of its split.
         let tile = workgroupId.x + workgroupId.y * numWorkgroups.x;
         let col = (tile % u32(uniforms.colTiles)) * ${vecCols}u + localIndex % ${vecCols}u;
         let rowStart = (tile / u32(uniforms.colTiles)) * ${rows}u;

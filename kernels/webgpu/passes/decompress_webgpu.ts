@@ -84,6 +84,7 @@ export class NMDecompressProgram implements WebGPUProgram {
         let vecStart = (id % u32(uniforms.colTiles)) * ${vecCols}u;
         let rowTile = id / u32(uniforms.colTiles);
         let rowStart = rowTile * ${tileRows}u;
+        // Clear the tile.
         for (var at = localIndex; at < ${tileRows * 4 * vecCols}u; at += ${THREADS}u) {
           tile[at] = 0.0;
         }
@@ -92,13 +93,14 @@ export class NMDecompressProgram implements WebGPUProgram {
         let col = (vecStart + vecInTile) * 4u;
         let first = rowTile * ${windows * n}u;
         let end = min(first + ${windows * n}u, u32(uniforms.keptRows));
-        // Columns past the last have no offsets.
+        // Scatter the kept values to their rows. Columns past the last have no offsets.
         if (col < u32(uniforms.cols)) {
           for (var start = (first / ${TOGETHER}u + localIndex / ${vecCols}u) * ${TOGETHER}u; start < end;
                start += ${slices * TOGETHER}u) {${this.scatter(place)}
           }
         }
         workgroupBarrier();
+        // Write the tile.
         for (var at = localIndex; at < ${tileRows * vecCols}u; at += ${THREADS}u) {
           let row = at / ${vecCols}u;
           let vec = at % ${vecCols}u;

@@ -56,6 +56,7 @@ export class NMTransposeProgram implements WebGPUProgram {
         let strideVecs = u32(uniforms.stride) / 4u;
         let rowStart = (tile / u32(uniforms.depthTiles)) * ${TILE_ROWS}u;
         let depthStart = (tile % u32(uniforms.depthTiles)) * ${TILE_DEPTH}u;
+        // Read a tile along k.
         {
           let lane = localIndex % ${perRow}u;
           let source = depthStart / ${component}u + lane;
@@ -68,6 +69,7 @@ export class NMTransposeProgram implements WebGPUProgram {
           }
         }
         workgroupBarrier();
+        // Write it along rows.
         let lane = localIndex % ${TILE_ROWS / 4}u;
         for (var i = localIndex / ${TILE_ROWS / 4}u; i < ${TILE_DEPTH}u; i += ${(THREADS * 4) / TILE_ROWS}u) {
           if (depthStart + i < depth && rowStart / 4u + lane < strideVecs) {
