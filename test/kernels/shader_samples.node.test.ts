@@ -57,7 +57,9 @@ const SAMPLES: Record<string, () => {title: string; code: string}> = {
   'gemm_spread': () => gemm('2:4', 'spread'),
   'gemv': () => sampleOf(1, '8:32v32', ({kind}) => kind === 'gemv'),
   'gemv_spread': () => sampleOf(4, '2:4', ({kind}) => kind === 'gemv'),
-  'transpose': () => ({title: 'x [128, 1024]', code: new NMTransposeProgram(128, 1024, 128, MAX_DISPATCH).getUserCode()}),
+  'transpose': () => ({
+    title: 'x [128, 1024]', code: new NMTransposeProgram(128, 1024, 128, MAX_DISPATCH).getUserCode(),
+  }),
   'decompress': () => ({
     title: '8:32v32', code: new NMDecompressProgram(SPARSE, sizeOf(1, '8:32v32'), MAX_DISPATCH).getUserCode(),
   }),
