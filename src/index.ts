@@ -24,6 +24,9 @@ export type {
   ProductShape, SkippedProduct, TunedProduct, TuneOptions, TuneProgress, TuneReport,
 } from './tuning/tune_options.js';
 export type {PredictModel} from './tfjs/predict_model.js';
+export {
+  explainModel, type ExplainedLayer, type ExplainOptions, type ExplainReport,
+} from './runtime/explain_model.js';
 export {warmUp, type WarmUpOptions, type WarmUpReport} from './runtime/warm_up.js';
 export {UnsupportedWeightsError} from './util/options.js';
 

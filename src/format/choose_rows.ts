@@ -6,7 +6,7 @@
  * that is the difference between a fraction of a second and several.
  */
 import {UnfitMaskError} from '../util/options.js';
-import {formatPattern, type NMPattern} from './pattern.js';
+import {formatPattern, groupCount, keptRowCount, type NMPattern} from './pattern.js';
 
 /** One window of rows and some groups of columns: what is scored, chosen from and stored in one step. */
 export interface Block {
@@ -122,4 +122,24 @@ function nthLargest(values: Float64Array, nth: number): number {
     }
   }
   return values[wanted];
+}
+
+/**
+ * Kept rows that are chosen before there are weights: evenly spaced, and shifted by one from group to group, so that
+ * every input feeds about N/M of the outputs.
+ * @returns [groups, kept rows] row-major, each 0 … M-1, ascending within a window.
+ */
+export function spacedOffsets([k, n]: [number, number], pattern: NMPattern): Uint8Array {
+  const keptRows = keptRowCount(k, pattern);
+  const groups = groupCount(n, pattern);
+  const offsets = new Uint8Array(groups * keptRows);
+  for (let group = 0; group < groups; ++group) {
+    for (let first = 0; first < keptRows; first += pattern.n) {
+      const rows = Math.min(pattern.m, k - (first / pattern.n) * pattern.m);
+      const kept = Math.min(pattern.n, rows);
+      const chosen = Array.from({length: kept}, (_, i) => (Math.floor((i * rows) / kept) + group) % rows);
+      offsets.set(chosen.sort((a, b) => a - b), group * keptRows + first);
+    }
+  }
+  return offsets;
 }

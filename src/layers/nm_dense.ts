@@ -15,6 +15,7 @@ import type {layers, LayerVariable} from '@tensorflow/tfjs-layers';
 import '@tensorflow/tfjs-layers';
 import {ACTIVATIONS, type FusedActivation} from '../../kernels/contract.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
+import {spacedOffsets} from '../format/choose_rows.js';
 import {NMSparseMatrix, partShapes} from '../format/nm_sparse_matrix.js';
 import {STORAGE, type StorageDtype} from '../format/storage.js';
 import {packIndices} from '../format/pack.js';
@@ -69,7 +70,7 @@ const warnedCalls = new WeakSet<object>();
 const Dense = serialization.SerializationMap.getMap().classNameMap['Dense'][0] as unknown as
     new (args: DenseArgs) => DenseLayer;
 
-/** Activations of tfjs-layers that the kernel applies itself; prelu and leakyrelu are layers of their own there. */
+/** Activations that the kernel applies itself; prelu and leakyrelu are layers of their own in tfjs-layers. */
 const FUSED: readonly string[] = ACTIVATIONS.filter(name => name !== 'prelu' && name !== 'leakyrelu');
 
 /** Use {@link nmDense}, or pruneLayersModel. Weights: `values`, `bias` (if any), `indices`; see docs/format.md. */
@@ -105,7 +106,7 @@ export class NMDense extends Dense {
       }
       const {pattern, storage, units} = this;
       const parts = partShapes([this.k, units], pattern, storage);
-      const keptIndices = constantInitializer(() => spreadIndices([this.k, units], pattern));
+      const keptIndices = constantInitializer(() => spacedIndices([this.k, units], pattern));
       if (!STORAGE[storage].trainable) {
         // Trained values come from a file or a conversion: there is no training them in this form.
         this.values = this.addWeight(
@@ -132,14 +133,19 @@ export class NMDense extends Dense {
       this.invokeCallHook(inputs, kwargs);
       this.warnIfTrained(kwargs);
       const x = Array.isArray(inputs) ? inputs[0] : inputs;
-      const name = this.activation.getClassName();
-      const fused = FUSED.includes(name);
+      const activation = this.fusedActivation();
       const y = nmSparseMatMul(x, this.matrix(), {
-        activation: fused ? name as FusedActivation : 'linear',
+        activation: activation ?? 'linear',
         ...(this.bias ? {bias: this.bias.read() as Tensor1D} : {}),
       });
-      return fused ? y : this.activation.apply(y);
+      return activation ? y : this.activation.apply(y);
     });
+  }
+
+  /** The activation that the kernel applies itself; undefined if an op of its own follows. */
+  fusedActivation(): FusedActivation | undefined {
+    const name = this.activation.getClassName();
+    return FUSED.includes(name) ? name as FusedActivation : undefined;
   }
 
   /** Says once for a model that fit trains none of its values stored as float16. */
@@ -278,19 +284,8 @@ const zerosInitializer = {
   apply: (shape: number[], dtype?: DataType) => zeros(shape, dtype),
 } as unknown as Initializer;
 
-/** Evenly spaced kept rows, shifted by one from group to group: every input feeds about N/M of the outputs. */
-function spreadIndices([k, n]: [number, number], pattern: NMPattern): Tensor2D {
-  const keptRows = keptRowCount(k, pattern);
-  const groups = groupCount(n, pattern);
-  const offsets = new Uint8Array(groups * keptRows);
-  for (let group = 0; group < groups; ++group) {
-    for (let first = 0; first < keptRows; first += pattern.n) {
-      const rows = Math.min(pattern.m, k - (first / pattern.n) * pattern.m);
-      const kept = Math.min(pattern.n, rows);
-      const chosen = Array.from({length: kept}, (_, i) => (Math.floor((i * rows) / kept) + group) % rows);
-      offsets.set(chosen.sort((a, b) => a - b), group * keptRows + first);
-    }
-  }
-  const words = packIndices(offsets, groups, keptRows, pattern);
+/** Packed offsets of evenly spaced kept rows. */
+function spacedIndices([k, n]: [number, number], pattern: NMPattern): Tensor2D {
+  const words = packIndices(spacedOffsets([k, n], pattern), groupCount(n, pattern), keptRowCount(k, pattern), pattern);
   return tensor2d(words, partShapes([k, n], pattern, 'float32').indices, 'int32');
 }

@@ -9,9 +9,10 @@
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
 import {watchLoss} from '../../kernels/webgpu/device_loss.js';
-import {type MatMulProblem, type Plan, planName} from '../../kernels/webgpu/plan.js';
+import {describePlan, planName, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
 import {predict, type Prediction} from './cost_model.js';
 import {adapterNames, profileOf, type AdapterNames, type DeviceProfile} from './device_profile.js';
+import {forcedPlan, printPlan} from './plan_flags.js';
 import type {CachePlace} from './plan_store.js';
 import {adapterKey, mergeRecords, productKey, readTuned, type TunedPlan, type TuningRecord} from './plan_cache.js';
 
@@ -56,16 +57,38 @@ export class PlanChooser {
   choose(problem: MatMulProblem): Plan {
     const {rows, shape, pattern, dtype, epilogue} = problem;
     const key = `${rows} ${shape[0]} ${shape[1]} ${pattern.n} ${pattern.m} ${pattern.vectorLength} ${dtype} ` +
-        `${epilogue.activation} ${epilogue.hasBias} ${epilogue.prelu}`;
+        `${epilogue.activation} ${epilogue.hasBias} ${epilogue.prelu} ${forcedPlan()}`;
     let plan = this.answers.get(key);
     if (!plan) {
       if (this.answers.size >= MAX_ANSWERS) {
         this.answers.clear();
       }
-      plan = this.tunedPlan(problem)?.plan ?? this.ranked(problem)[0].plan;
+      const {why, ...choice} = this.explain(problem);
+      plan = choice.plan;
+      printPlan(problem, plan, why);
       this.answers.set(key, plan);
     }
     return plan;
+  }
+
+  /** The plan that runs a product, and why that one. */
+  explain(problem: MatMulProblem): RankedPlan & {why: string} {
+    const forced = forcedPlan();
+    const ranked = this.ranked(problem);
+    const byFlag = forced === '' ? undefined : ranked.find(({plan}) => describePlan(plan).includes(forced));
+    if (byFlag) {
+      return {...byFlag, why: `NM_SPARSE_PLAN is '${forced}'`};
+    }
+    const tuned = this.tunedPlan(problem);
+    if (tuned) {
+      const {plan, tuned: {ms}} = tuned;
+      return {
+        plan, prediction: predict(plan, problem, this.profile),
+        why: `measured by tune(): ${(ms * 1000).toFixed(1)} µs`,
+      };
+    }
+    const [{plan, prediction}] = ranked;
+    return {plan, prediction, why: `predicted fastest of ${ranked.length}, bound by ${prediction.bound}`};
   }
 
   /** Every plan on offer, the one predicted fastest first; of two alike the one that the kernels name first. */
