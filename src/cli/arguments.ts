@@ -76,6 +76,9 @@ export function parseArguments(args: string[], print: (text: string) => void): A
     throw new UsageError(message + hintFor(message, command.opts<Flags>()), {cause: error});
   }
   const [modelJson, outDir] = command.args;
+  if (modelJson === '' || outDir === '') {
+    throw new UsageError(`${modelJson === '' ? '<model.json>' : '<outDir>'} is empty; give a path, . for this folder`);
+  }
   return toArguments(modelJson, outDir, command.opts<Flags>());
 }
 
@@ -96,11 +99,12 @@ function describeCommand(print: (text: string) => void): Command {
     .addOption(new Option('--weight_shard_size_bytes <bytes>', 'size of the weight files').argParser(checkShardSize)
       .default(DEFAULT_SHARD_BYTES))
     .addOption(new Option('--backend <name>', 'what computes; default: the fastest installed').choices(BACKENDS))
-    .option('--json <file>', 'write the report there as JSON')
+    .addOption(new Option('--json <file>', 'write the report there as JSON').argParser(checkGiven))
     .option('--overwrite', 'replace the model in outDir; every other file in it stays')
     .addOption(new Option('--register <module>', 'import a module that registers custom classes; repeatable')
       .argParser(collect))
-    .option('--masks <manifest>', 'a weights manifest that says, for some layers, which weights to keep')
+    .addOption(new Option('--masks <manifest>', 'a weights manifest that says, for some layers, which weights to keep')
+      .argParser(checkGiven))
     .option('--allow_outside_files', 'read weight files that model.json names outside its own folder')
     .option('--verbose', 'report every layer, not a summary alone')
     .option('--quiet', 'no progress bar and no report')
@@ -129,7 +133,7 @@ function toArguments(modelJson: string, outDir: string, flags: Flags): Arguments
       modelJson, outDir, pattern, include, exclude, criterion, backend, json, overwrite, register, masks,
       weightShardSizeBytes,
       allowOutsideFiles: flags.allow_outside_files,
-      perLayer: rules && Object.fromEntries(rules),
+      perLayer: rules,
       quantizeFloat16: globs === true ? ['*'] : globs?.split(',').map(glob => glob.trim()).filter(Boolean),
     },
   };
@@ -164,11 +168,15 @@ function checkPattern(pattern: string): string {
   return pattern;
 }
 
-function collect(value: string, previous: string[] = []): string[] {
+function checkGiven(value: string): string {
   if (value === '') {
     throw new InvalidArgumentError('It is empty.');
   }
-  return [...previous, value];
+  return value;
+}
+
+function collect(value: string, previous: string[] = []): string[] {
+  return [...previous, checkGiven(value)];
 }
 
 function collectPerLayer(value: string, previous: Array<[string, string]> = []): Array<[string, string]> {

@@ -25,7 +25,7 @@ const PLAIN_WORDS: Record<string, string> = {
 
 /** Why an operation failed, on one line; system errors in words, with their code. */
 export function reasonOf(error: unknown): string {
-  const {code, message} = error as NodeJS.ErrnoException;
+  const {code, message} = (error ?? {}) as Partial<NodeJS.ErrnoException>;
   const words = code === undefined ? undefined : PLAIN_WORDS[code];
   return words ? `${words} (${code})` : String(message ?? error).split('\n')[0].trim();
 }

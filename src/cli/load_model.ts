@@ -5,7 +5,8 @@ import {io} from '@tensorflow/tfjs-core';
 import {loadLayersModel, type LayersModel} from '@tensorflow/tfjs-layers';
 import {assignWeight} from '../layers/assign_weight.js';
 import {reasonOf} from './errors.js';
-import {isModelWeight, toArtifacts, type StoredModel, type StoredWeight} from './model_io/read_model.js';
+import {isModelWeight, toArtifacts, type StoredModel} from './model_io/read_model.js';
+import {byVariableName} from './model_io/weight_names.js';
 import {printable} from './printable.js';
 
 /**
@@ -43,15 +44,9 @@ export async function loadModel(stored: StoredModel): Promise<LayersModel> {
  * pruning and storage are all that changes a weight.
  */
 function undoConstraints(model: LayersModel, {weights}: StoredModel): void {
-  const byName = new Map<string, StoredWeight>();
-  for (const weight of weights.filter(isModelWeight)) {
-    // Names as tfjs matches them: a recurrent cell's own name may stand before the weight's.
-    const parts = weight.entry.name.split('/');
-    byName.set([...parts.slice(0, -2), ...parts.slice(-1)].join('/'), weight);
-    byName.set(weight.entry.name, weight);
-  }
+  const storedFor = byVariableName(weights.filter(isModelWeight));
   for (const variable of model.layers.flatMap(layer => layer.weights)) {
-    const stored = byName.get(variable.originalName);
+    const stored = storedFor(variable.originalName);
     const {constraint} = variable as unknown as {constraint: unknown};
     if (constraint && stored) {
       const {[stored.entry.name]: value} = io.decodeWeights(new Uint8Array(stored.bytes).buffer, [stored.entry]);

@@ -54,12 +54,17 @@ function print(text: string): Promise<void> {
 
 function complain(error: Error): void {
   const usage = error instanceof UsageError;
-  const text = process.env.DEBUG ? inspect(error) : error.message;
+  const text = process.env.DEBUG ? inspect(error) : reasonLines(error);
   process.stderr.write(`nm-prune: ${printableLines(text)}\n`);
   if (usage) {
     process.stderr.write('nm-prune --help lists all flags\n');
   }
   process.exitCode = usage ? 2 : 1;
+}
+
+/** The message; of what is thrown and is no Error, its text. */
+function reasonLines(error: unknown): string {
+  return error instanceof Error ? error.message : reasonOf(error);
 }
 
 /** Dawn keeps Node alive for as long as it holds a GPU, so the end has to be said; once all output is out. */
@@ -70,4 +75,17 @@ function exit(): void {
 // Failures to write are told by the callbacks; without a listener they would end the process.
 process.stdout.on('error', () => undefined);
 process.stderr.on('error', () => undefined);
-main().catch(complain).finally(exit);
+// What a module of --register does beside, in a timer or without awaiting it.
+process.on('uncaughtException', error => {
+  complain(error instanceof Error ? error : new Error(String(error)));
+  exit();
+});
+// If nothing is left to wait for, and main() is not through, something never settled.
+process.exitCode = 1;
+process.on('beforeExit', () => {
+  complain(new Error('a module of --register never finished; nothing was written'));
+  exit();
+});
+main().then(() => {
+  process.exitCode = 0;
+}, complain).finally(exit);

@@ -5,9 +5,11 @@
  */
 import {basename, dirname, resolve} from 'node:path';
 import {io, type Tensor2D} from '@tensorflow/tfjs-core';
+import {canonicalEntry} from './model_io/file_identity.js';
 import {folderSource} from './model_io/file_source.js';
 import {reasonOf} from './errors.js';
 import {readManifest} from './model_io/read_model.js';
+import {printable} from './printable.js';
 
 /**
  * Reads the masks of a manifest.
@@ -23,18 +25,22 @@ export async function readMasks(
   }
   try {
     const source = folderSource(file, allowOutsideFiles);
+    await source.size(basename(file)); // refuses what is not a file
     const text = await source.read(basename(file));
     const manifest = JSON.parse(new TextDecoder().decode(text)) as io.WeightsManifestConfig;
     if (!Array.isArray(manifest)) {
       throw new Error('it is not a weights manifest, a list of {paths, weights}');
     }
     const weights = await readManifest(source, 'it', manifest);
-    const masks = weights.map(({entry, bytes}) => io.decodeWeights(new Uint8Array(bytes).buffer, [entry]));
-    return {
-      masks: Object.assign({}, ...masks) as Record<string, Tensor2D>,
-      files: [file, ...manifest.flatMap(({paths}) => paths.map(path => resolve(dirname(file), path)))],
-    };
+    const folder = dirname(canonicalEntry(file));
+    // Without a prototype: a layer may be called __proto__.
+    const masks = Object.create(null) as Record<string, Tensor2D>;
+    for (const {entry, bytes} of weights) {
+      const {mask} = io.decodeWeights(new Uint8Array(bytes).buffer, [{...entry, name: 'mask'}]);
+      masks[entry.name] = mask as Tensor2D;
+    }
+    return {masks, files: [file, ...manifest.flatMap(({paths}) => paths.map(path => resolve(folder, path)))]};
   } catch (error) {
-    throw new Error(`--masks ${file}: ${reasonOf(error)}`, {cause: error});
+    throw new Error(`--masks ${printable(file)}: ${reasonOf(error)}`, {cause: error});
   }
 }

@@ -2,7 +2,7 @@
  * What nm-prune does, step by step, as a function that can be called without a command line: look before working,
  * load, convert, make the files, verify them, write them. Until the last step nothing on the disk changes.
  */
-import {statSync} from 'node:fs';
+import {statSync, type Stats} from 'node:fs';
 import {basename, dirname, resolve} from 'node:path';
 import {dispose, type Tensor2D} from '@tensorflow/tfjs-core';
 import type {LayersModel} from '@tensorflow/tfjs-layers';
@@ -10,7 +10,9 @@ import {convertLayersModel} from '../convert/layers_model.js';
 import type {LayerReport, PruneLayersModelOptions, PruneProgress} from '../index.js';
 import {globMatcher} from '../pruning/options.js';
 import {setUpBackend, type BackendChoice} from './backend.js';
+import {canonicalEntry} from './model_io/file_identity.js';
 import {folderSource, memorySource} from './model_io/file_source.js';
+import {reasonOf} from './errors.js';
 import {loadModel} from './load_model.js';
 import {readMasks} from './masks.js';
 import {isModelWeight, readModelFiles, type StoredModel, type StoredWeight} from './model_io/read_model.js';
@@ -32,8 +34,8 @@ export interface RunOptions {
   pattern?: string;
   include?: string[];
   exclude?: string[];
-  /** Glob → pattern or 'dense'. */
-  perLayer?: Record<string, string>;
+  /** Glob → pattern or 'dense', in the order in which they are tried. */
+  perLayer?: PruneLayersModelOptions['perLayer'];
   criterion?: 'magnitude';
   /** Globs of the weights to store as float16 beside the sparse layers' values, which then all are. */
   quantizeFloat16?: string[];
@@ -87,7 +89,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   const outputFolder = new OutputFolder(options);
   outputFolder.protect([modelJson, ...register]);
   const input = await readModelFiles(folderSource(modelJson, options.allowOutsideFiles), basename(modelJson));
-  outputFolder.protect(input.files.map(path => resolve(dirname(modelJson), path)));
+  outputFolder.protect(input.files.map(path => resolve(dirname(canonicalEntry(modelJson)), path)));
   const backend = await setUpBackend(options.backend);
   for (const path of register) {
     await registerModule(path);
@@ -127,7 +129,14 @@ export async function run(options: RunOptions): Promise<RunReport> {
     await outputFolder.write(files, JSON.stringify(report, null, 2) + '\n');
     return report;
   } finally {
-    [pruned, model].forEach(each => each && disposeModel(each));
+    // What is written is written, or not: a custom layer that fails to be disposed changes nothing.
+    for (const each of [pruned, model]) {
+      try {
+        disposeModel(each);
+      } catch {
+        // The process is about to end.
+      }
+    }
     dispose(masks);
   }
 }
@@ -144,7 +153,12 @@ function checkInput(modelJson: string): void {
     fail('it is a Keras file; convert it first: tensorflowjs_converter --input_format keras ' +
         '--output_format tfjs_layers_model FILE FOLDER');
   }
-  const found = statSync(modelJson, {throwIfNoEntry: false});
+  let found: Stats | undefined;
+  try {
+    found = statSync(modelJson, {throwIfNoEntry: false});
+  } catch (error) {
+    fail(reasonOf(error));
+  }
   if (!found?.isFile()) {
     fail(found?.isDirectory() ? 'it is a folder; give the model.json in it' :
       found ? 'it is not a file' : 'there is no such file');

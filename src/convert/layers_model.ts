@@ -91,7 +91,7 @@ export async function convertLayersModel(
   const snapshot = new WeightSnapshot('pruneLayersModel', found.map(({layer}) => layer));
   const matrices = new Map<Layer, NMSparseMatrix>();
   try {
-    const masks = assignMasks('pruneLayersModel', options.masks ?? {}, planned);
+    const masks = assignMasks('pruneLayersModel', options.masks === undefined ? {} : options.masks, planned);
     for (const each of planned) {
       each.kernel = each.at.dense && snapshot.kernelOf(each.at.dense);
       each.mask = masks.get(each.at.layer);

@@ -3,7 +3,7 @@
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
 import type {LayerPlan} from '../pruning/plan.js';
-import {describeValue} from '../util/options.js';
+import {describeValue, isPlainObject} from '../util/options.js';
 import {kernelShape, type Found, type Layer} from './layers/find.js';
 
 /** Layer name or path → mask [k, n]. */
@@ -21,7 +21,7 @@ export interface NamedMask {
  */
 export function assignMasks(
     caller: string, masks: Masks, planned: {at: Found; plan: LayerPlan}[]): Map<Layer, NamedMask> {
-  if (masks === null || typeof masks !== 'object' || Array.isArray(masks) || 'dataId' in masks) {
+  if (!isPlainObject(masks)) {
     throw new Error(`${caller}: masks is ${describeValue(masks)}; give an object {layer name or path: mask [k, n]}.`);
   }
   const byLayer = new Map<Layer, NamedMask>();
@@ -48,7 +48,7 @@ export function assignMasks(
     }
     const [k, n] = kernelShape(dense);
     if (mask?.shape?.length !== 2 || mask.shape[0] !== k || mask.shape[1] !== n ||
-        !['bool', 'int32', 'float32'].includes(mask.dtype) || mask.isDisposed) {
+        !['bool', 'int32', 'float32'].includes(mask.dtype) || typeof mask.data !== 'function' || mask.isDisposed) {
       fail(`is ${describeValue(mask)}; give a bool, int32 or float32 tensor of the kernel's shape, [${k},${n}]`);
     }
     byLayer.set(layer, {key, mask});

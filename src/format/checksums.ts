@@ -4,6 +4,7 @@
  * by nm-prune, and in a page by {@link httpWithChecksums}.
  */
 import {env, io} from '@tensorflow/tfjs-core';
+import {checkOptionNames, describeValue} from '../util/options.js';
 
 /** The field of a manifest group: a list of SHA-256 sums in lower-case hexadecimal, as long as `paths`. */
 export const CHECKSUMS = 'sha256';
@@ -26,6 +27,12 @@ export function checksumsOf(group: io.WeightsManifestConfig[number]): unknown {
   return (group as unknown as Record<string, unknown>)[CHECKSUMS];
 }
 
+/** The fields of tf.io.LoadOptions. */
+const LOAD_OPTION_NAMES = [
+  'requestInit', 'onProgress', 'fetchFunc', 'strict', 'weightPathPrefix', 'fromTFHub', 'weightUrlConverter',
+  'streamWeights',
+];
+
 /**
  * A handler for tf.loadLayersModel that compares each weight file with its checksum in model.json.
  *
@@ -40,7 +47,11 @@ export function checksumsOf(group: io.WeightsManifestConfig[number]): unknown {
  */
 export function httpWithChecksums(url: string, options: io.LoadOptions = {}): io.IOHandler {
   if (typeof url !== 'string' || url === '') {
-    throw new Error(`httpWithChecksums: url is ${JSON.stringify(url)}; give the URL of a model.json.`);
+    throw new Error(`httpWithChecksums: url is ${describeValue(url)}; give the URL of a model.json.`);
+  }
+  checkOptionNames('httpWithChecksums', options, LOAD_OPTION_NAMES, "{weightPathPrefix: 'https://example.com/'}");
+  if (options.streamWeights) {
+    throw new Error('httpWithChecksums: streamWeights is set; a file is checked whole, so leave it out.');
   }
   return {load: () => loadChecked(url, options)};
 }

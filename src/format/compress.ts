@@ -70,9 +70,13 @@ export async function compress(
   const {pattern: patternLike, mask, dtype = 'float32', onProgress} = options;
   const pattern = parsePattern(patternLike);
   checkDtype('compress', dtype);
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw new Error(`compress: onProgress is ${describeValue(onProgress)}; give a function.`);
+  }
   // Looked at before W is read, so that a wrong call costs nothing.
   if (mask !== undefined && W?.shape && (mask?.shape?.length !== 2 || mask.shape[0] !== W.shape[0] ||
-      mask.shape[1] !== W.shape[1] || !['bool', 'int32', 'float32'].includes(mask.dtype) || mask.isDisposed)) {
+      mask.shape[1] !== W.shape[1] || !['bool', 'int32', 'float32'].includes(mask.dtype) ||
+      typeof mask.data !== 'function' || mask.isDisposed)) {
     throw new Error(`compress: mask is ${describeValue(mask)}; give a bool, int32 or float32 tensor of W's shape, ` +
         `[${W.shape}], or leave it out to keep the largest weights.`);
   }

@@ -10,7 +10,7 @@
  * costs only at its last row, so all 64 default patterns together take a few passes' time and a few rows' memory.
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
-import {checkOptionNames} from '../util/options.js';
+import {checkOptionNames, describeValue} from '../util/options.js';
 import {inTimeSlices, type Work} from './time_slices.js';
 import {keptRowCount, MAX_WINDOW, parsePattern, VECTOR_LENGTHS, type NMPattern, type PatternLike} from './pattern.js';
 import {readWeights} from './weights.js';
@@ -131,6 +131,7 @@ function largestRise(from: Int32Array, to: Int32Array): number {
 function requireSome(
     name: string, given: readonly number[], isGood: (value: number) => boolean, wanted: string): void {
   if (!Array.isArray(given) || given.length === 0 || !given.every(isGood)) {
-    throw new Error(`detectPattern: ${name} is ${JSON.stringify(given)}; give one or more ${wanted}.`);
+    const shown = Array.isArray(given) ? `[${given.slice(0, 8).map(describeValue).join(',')}]` : describeValue(given);
+    throw new Error(`detectPattern: ${name} is ${shown}; give one or more ${wanted}.`);
   }
 }

@@ -15,8 +15,11 @@ export interface PruneOptions {
   include?: string | string[];
   /** Globs of layers to leave dense; wins over include and perLayer. */
   exclude?: string | string[];
-  /** Glob → pattern, or 'dense' to leave those layers as they are. The first glob that matches counts. */
-  perLayer?: Record<string, PatternLike | 'dense'>;
+  /**
+   * Glob → pattern, or 'dense' to leave those layers as they are. The first glob that matches counts. As a list of
+   * pairs if a glob is a whole number: objects move such keys to the front.
+   */
+  perLayer?: Record<string, PatternLike | 'dense'> | ReadonlyArray<[glob: string, pattern: PatternLike | 'dense']>;
   /** How kept rows are chosen. 'magnitude': the largest L2 norm per window and group. */
   criterion?: 'magnitude';
   /**

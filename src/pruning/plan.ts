@@ -3,7 +3,7 @@
  * and no tensors, so that every kind of model is planned alike. A glob is tried on a layer's name and on its path.
  */
 import {parsePattern, type NMPattern, type PatternLike} from '../format/pattern.js';
-import {checkDtype, describeValue} from '../util/options.js';
+import {checkDtype, describeValue, isPlainObject} from '../util/options.js';
 import {globMatcher, type PruneOptions} from './options.js';
 
 /** The verdict on one layer: the pattern it gets, or why it stays dense. */
@@ -65,10 +65,13 @@ export function planLayers(
 }
 
 function readRules(perLayer: unknown, layers: readonly LayerName[], fail: Fail): Rule[] {
-  if (typeof perLayer !== 'object' || perLayer === null || Array.isArray(perLayer)) {
-    return fail(`perLayer is ${JSON.stringify(perLayer)}; give an object {glob: pattern | 'dense'}.`);
+  const isPair = (each: unknown) => Array.isArray(each) && each.length === 2 && typeof each[0] === 'string';
+  const pairs = isPlainObject(perLayer) ? Object.entries(perLayer) :
+    Array.isArray(perLayer) && perLayer.every(isPair) ? perLayer : undefined;
+  if (!pairs) {
+    return fail(`perLayer is ${describeValue(perLayer)}; give an object {glob: pattern | 'dense'}.`);
   }
-  return Object.entries(perLayer as NonNullable<PruneOptions['perLayer']>).map(([glob, given]) => ({
+  return (pairs as [string, PatternLike | 'dense'][]).map(([glob, given]) => ({
     glob,
     pattern: given === 'dense' ? given : readPattern(given, `perLayer['${glob}']`, fail),
     matches: matcher(glob, 'perLayer', layers, fail),
@@ -87,7 +90,7 @@ function readPattern(given: PatternLike, option: string, fail: Fail): NMPattern 
 function matcher(globs: unknown, option: string, layers: readonly LayerName[], fail: Fail): Matches {
   const list = Array.isArray(globs) ? globs : [globs];
   if (list.length === 0 || !list.every(glob => typeof glob === 'string' && glob !== '')) {
-    fail(`${option} is ${JSON.stringify(globs)}; give a glob such as 'dense_*', or several.`);
+    fail(`${option} is ${describeValue(globs)}; give a glob such as 'dense_*', or several.`);
   }
   const either = (matches: (text: string) => boolean): Matches => ({name, path}) => matches(name) || matches(path);
   for (const glob of list as string[]) {

@@ -59,6 +59,15 @@ function describeObject(value: object): string {
   return ArrayBuffer.isView(value) ? `a ${value.constructor.name}` : `an object with ${keys || 'no keys'}`;
 }
 
+/** Whether a value is an object literal, and not a Promise, a Map, a tensor or another object with ways of its own. */
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (value === null || typeof value !== 'object') {
+    return false;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
 /**
  * Refuses options that are no object, and names that the function does not know: a misspelt option would silently be
  * another call.
@@ -66,7 +75,7 @@ function describeObject(value: object): string {
  * @throws Error naming the option and the names there are.
  */
 export function checkOptionNames(caller: string, options: unknown, names: readonly string[], example: string): void {
-  if (options === null || typeof options !== 'object' || Array.isArray(options) || 'dataId' in options) {
+  if (!isPlainObject(options)) {
     throw new Error(`${caller}: options is ${describeValue(options)}; give an object such as ${example}.`);
   }
   const unknown = Object.keys(options).find(name => !names.includes(name));

@@ -389,6 +389,7 @@ describe('a wrong command line', () => {
         "'4MB' is invalid. Give a whole number of bytes, at least 1, e.g. 4194304."],
     ['--pattern 2:4 --quantize_float16 m.json out', "missing required argument 'outDir'; --quantize_float16 took " +
         "'m.json' for its globs: put it last, or write --quantize_float16='*'"],
+    ['m.json out --pattern 2:4 --json=', "option '--json <file>' argument '' is invalid. It is empty."],
     ['m.json out --pattern 2:4 --dtype float16', "unknown option '--dtype'" +
         '; --quantize_float16 stores weights as float16'],
     ['m.json out --pattern 2:4V8', "option '--pattern <N:MvL>' argument '2:4V8' is invalid. pattern '2:4V8' is not " +
@@ -415,10 +416,20 @@ describe('a command line', () => {
         '--verbose --quiet'))
       .to.deep.equal({quiet: true, verbose: true, options: {
         modelJson: 'm.json', outDir: 'out', pattern: '2:4', include: ['a*', 'b'], exclude: ['c'],
-        perLayer: {'d=e': '1:4', 'f': 'dense'}, criterion: 'magnitude', quantizeFloat16: ['x/*', 'y'],
+        perLayer: [['d=e', '1:4'], ['f', 'dense']], criterion: 'magnitude', quantizeFloat16: ['x/*', 'y'],
         weightShardSizeBytes: 100, backend: 'cpu', json: 'r.json', overwrite: true,
         register: ['one.mjs', 'two.mjs'], masks: 'k.json', allowOutsideFiles: true,
       }});
+  });
+
+  it('with an empty path is refused: it would mean this folder', () => {
+    expect(() => parseArguments(['m.json', '', '--pattern', '2:4'], () => undefined))
+      .to.throw(UsageError, '<outDir> is empty; give a path, . for this folder');
+  });
+
+  it('tries globs of --per_layer in order, whole numbers too', () => {
+    expect(parse('m.json out --per_layer *=2:4 --per_layer 1=dense').options.perLayer)
+      .to.deep.equal([['*', '2:4'], ['1', 'dense']]);
   });
 
   it('has float16 for all weights where --quantize_float16 names none', () => {

@@ -3,7 +3,7 @@
  * read without being asked for.
  */
 import {
-  existsSync, linkSync, lstatSync, mkdirSync, promises as fs, readdirSync, readFileSync, renameSync, rmSync,
+  cpSync, existsSync, linkSync, lstatSync, mkdirSync, promises as fs, readdirSync, readFileSync, renameSync, rmSync,
   symlinkSync, writeFileSync,
 } from 'node:fs';
 import {join, relative} from 'node:path';
@@ -190,7 +190,7 @@ describe('what changes while nm-prune runs', () => {
   it('is never replaced: a report that was not there', inPlace(async ({folder, prune}) => {
     const json = join(folder, 'report.json');
     beforeWriting(() => put(json, 'mine'));
-    expect(await messageOf(() => prune({json}))).to.match(/EEXIST.*nothing was written$/);
+    expect(await messageOf(() => prune({json}))).to.match(/--json .*: the file changed .*; nothing was written$/);
     expect(readFileSync(json, 'utf8')).to.equal('mine');
     expectOnly(folder, ['in', 'report.json']);
   }));
@@ -205,6 +205,16 @@ describe('what changes while nm-prune runs', () => {
     expect(await messageOf(() => prune({overwrite: true}))).to.match(/nothing was written$/);
     expect(snapshot(join(folder, 'in'))).to.deep.equal(before);
     expectOnly(join(folder, 'in'), ['model.json', 'group1-shard1of1.bin']);
+  }));
+
+  it('is noticed: a weight file or a report that somebody else writes', inPlace(async ({folder, outDir, prune}) => {
+    const json = join(folder, 'report.json');
+    await prune({json});
+    for (const file of [join(outDir, 'group1-shard1of1.bin'), json]) {
+      beforeWriting(() => writeFileSync(file, 'mine'));
+      expect(await messageOf(() => prune({json, overwrite: true}))).to.match(/changed while the model was converted/);
+      expect(readFileSync(file, 'utf8')).to.equal('mine');
+    }
   }));
 
   it('is noticed: the model that is to be replaced', inPlace(async ({outDir, prune}) => {
@@ -320,6 +330,24 @@ describe('the places that nm-prune writes to', () => {
     }
     await prune({json, outDir});
     expect(readFileSync(join(folder, 'victim'), 'utf8')).to.equal('mine');
+  }));
+
+  it('are those that the system finds: `..` behind a link is above what it links to', inPlace(async place => {
+    const {folder, modelJson, prune} = place;
+    mkdirSync(join(folder, 't', 'a', 'b'), {recursive: true});
+    symlinkSync(join('a', 'b'), join(folder, 't', 'link'));
+    put(join(folder, 't', 'om', 'thesis.txt'), 'mine');
+    const behind = (name: string) => `${join(folder, 't', 'link')}/../${name}`;
+    await prune({outDir: behind('om'), json: behind('report.json')});
+    expectOnly(join(folder, 't'), ['a', 'link', 'om']);
+    expectOnly(join(folder, 't', 'a'), ['b', 'om', 'report.json']);
+    // The model that is read is the one that is named, and so protected.
+    put(join(folder, 't', 'model.json'), '{}');
+    cpSync(join(folder, 'in'), join(folder, 't', 'a'), {recursive: true});
+    await prune({modelJson: behind('model.json'), outDir: join(folder, 'second')});
+    const onto = {outDir: join(folder, 't', 'a'), overwrite: true};
+    expect(await messageOf(() => prune({modelJson: behind('model.json'), ...onto}))).to.match(/which is never altered/);
+    expect(existsSync(modelJson)).to.equal(true);
   }));
 
   it('stay links where they are links', inPlace(async ({folder, outDir, prune}) => {

@@ -187,6 +187,17 @@ describe('nm-prune converts', () => {
       expect(kept.some(value => value < 0)).to.equal(true);
     }));
 
+  it('each layer by its own weights, where one is named like a part of another', () => inFolder(async folder => {
+    allowLeak('tfjs keeps the tensor that a constraint makes of a weight that is loaded');
+    const model = sequential({layers: [
+      layers.dense({name: 'block', units: 64, inputShape: [64], kernelConstraint: 'maxNorm'}),
+      layers.dense({name: 'block/out', units: 64}),
+    ]});
+    const inputJson = await save(model, join(folder, 'in'));
+    const {outJson} = await convert(folder, inputJson, {include: ['block/out']});
+    expect(storedWeights(outJson).get('block/kernel')).to.deep.equal(storedWeights(inputJson).get('block/kernel'));
+  }));
+
   it('what masks keep, where another pruner chose', () => inFolder(async folder => {
     const inputJson = await save(nestedModel(), join(folder, 'in'));
     const lastTwoOfFour = Uint8Array.from({length: 32 * 64}, (_, i) => Math.floor(i / 64) % 4 > 1 ? 1 : 0);
@@ -321,6 +332,29 @@ describe('weights that the input stores quantized', () => {
       .to.match(/^--quantize_float16 has the glob '!first\/\*', which matches no weight; the weights are first/);
   }));
 
+  for (const [first, second] of [['2:4', '1:4'], ['3:4', '2:4'], ['8:32v32', '4:32v32']]) {
+    it(`stay so when a model is converted from ${first} to ${second}`, () => inFolder(async folder => {
+      for (const dtype of ['uint8', 'uint16', 'float16'] as const) {
+        const model = sequential({layers: [layers.dense({name: 'big', units: 64, inputShape: [64]})]});
+        const inputJson = await save(model, join(folder, dtype), {quantize: () => dtype});
+        const outDir = join(folder, `${dtype}-out`);
+        await convert(folder, inputJson, {pattern: first, outDir});
+        const options = {pattern: second, outDir: join(folder, `${dtype}-again`)};
+        const {report} = await convert(folder, join(outDir, 'model.json'), options);
+        expect(report.disk.weightsAfter, dtype).to.be.below(report.disk.weightsBefore);
+      }
+    }));
+  }
+
+  it('are found where a name has an inner part, which tfjs leaves out', () => inFolder(async folder => {
+    const model = sequential({layers: [layers.dense({name: 'a', units: 64, inputShape: [64]})]});
+    const inputJson = await save(model, join(folder, 'in'), {quantize: () => 'uint8'});
+    writeFileSync(inputJson, readFileSync(inputJson, 'utf8').replace('"a/kernel"', '"a/x/kernel"'));
+    const {outJson, report} = await convert(folder, inputJson);
+    expect(storedWeights(outJson).get('a/values')![0].quantization).to.include({dtype: 'uint8'});
+    expect(report.disk.weightsAfter).to.be.below(report.disk.weightsBefore);
+  }));
+
   it('become float16 only where the globs of --quantize_float16 match', () => inFolder(async folder => {
     const inputJson = await save(denseModel(), join(folder, 'in'));
     const {outJson} = await convert(folder, inputJson, {quantizeFloat16: ['norm/*', 'last/b*']});
@@ -376,7 +410,17 @@ class Picky extends layers.Layer {
   }
 }
 
-/** A layer that never says the same thing twice, as a file that is read wrongly would not. */
+/** A layer that is another whenever it is made, as it would be if a file were read wrongly. */
+class Numbered extends layers.Layer {
+  static readonly className = 'Numbered';
+  private static made = 0;
+  private readonly number = Numbered.made++;
+  override call([x]: Tensor[]): Tensor {
+    return tidy(() => add(x, this.number));
+  }
+}
+
+/** A layer that never says the same thing twice, as one that samples. */
 class Fickle extends layers.Layer {
   static readonly className = 'Fickle';
   override call([x]: Tensor[]): Tensor {
@@ -392,15 +436,23 @@ class Explosive extends layers.Layer {
   }
 }
 
-[Picky, Fickle, Explosive].forEach(layer => serialization.registerClass(layer as never));
+[Picky, Numbered, Fickle, Explosive].forEach(layer => serialization.registerClass(layer as never));
 
 describe('verification', () => {
   it('fails where the files do not predict the same, and then nothing is written', () => inFolder(async folder => {
-    const model = sequential({layers: [layers.dense({units: 16, inputShape: [16]}), new Fickle({})]});
+    const model = sequential({layers: [layers.dense({units: 16, inputShape: [16]}), new Numbered({})]});
     const inputJson = await save(model, join(folder, 'in'));
     expect(await messageOf(() => convert(folder, inputJson))).to.match(
       /^verification failed: loaded again, the converted model differs by \S+ of its largest output; 0.001 is allowed/);
     expect(readdirSync(folder)).to.deep.equal(['in']);
+  }));
+
+  it('is left out, with the reason, where the model is random', () => inFolder(async folder => {
+    const model = sequential({layers: [layers.dense({units: 16, inputShape: [16]}), new Fickle({})]});
+    const {report} = await convert(folder, await save(model, join(folder, 'in')));
+    expect(report.verification).to.deep.equal({
+      verified: false, reason: 'the model predicts something else each time it is asked',
+    });
   }));
 
   it('is left out, with the reason, where outputs are not finite', () => inFolder(async folder => {

@@ -337,6 +337,22 @@ describe('pruneLayersModel', () => {
     [model, half].forEach(disposeModel);
   });
 
+  it('leaves alone a custom layer that keeps layers of its own', async () => {
+    class Residual extends tfl.layers.Layer {
+      static readonly className = 'Residual';
+      readonly layers = [dense({units: 8, inputShape: [8], name: 'inside'})];
+      override call(inputs: tf.Tensor[]): tf.Tensor {
+        return tf.tidy(() => tf.mul(inputs[0], 2));
+      }
+    }
+    tf.serialization.registerClass(Residual as never);
+    const first = dense({units: 8, inputShape: [8], name: 'first'});
+    const model = tfl.sequential({layers: [first, new Residual({name: 'own'})]});
+    const {model: sparse, report} = await pruneLayersModel(model, {pattern: '2:4'});
+    expect(report.layers.map(({converted}) => converted)).to.deep.equal([true, false]);
+    [model, sparse].forEach(disposeModel);
+  });
+
   it('refuses to treat one layer in two ways', async () => {
     const shared = dense({units: 8, inputShape: [8], name: 'shared'});
     const [a, b] = ['a', 'b'].map(name => tfl.sequential({name, layers: [shared]}));
@@ -356,13 +372,17 @@ describe('pruneLayersModel', () => {
       ['no pattern', {}, /^pruneLayersModel: pattern is missing; give one, e\.g\. '2:4' or '8:32v32', or perLayer\.$/],
       ['a pattern that is none', {pattern: '2-4'}, /^pruneLayersModel: option pattern: pattern '2-4' is not an N:M/],
       ['a perLayer pattern that is none', {perLayer: {'a*': '5:4'}}, /^pruneLayersModel: perLayer\['a\*'\]: .*N=5 of/],
-      ['perLayer as a list', {perLayer: ['2:4']}, /^pruneLayersModel: perLayer is \["2:4"\]; give an object/],
+      ['perLayer as a list', {perLayer: ['2:4']}, /^pruneLayersModel: perLayer is an array of 1; give an object/],
       ['an unknown criterion', {pattern: '2:4', criterion: 'luck'}, /^pruneLayersModel: criterion is 'luck'; give /],
       ['an unknown dtype', {pattern: '2:4', dtype: 'int8'}, /^pruneLayersModel: dtype is 'int8'; give 'float32' or/],
-      ['an empty include', {pattern: '2:4', include: []}, /^pruneLayersModel: include is \[\]; give a glob/],
+      ['an empty include', {pattern: '2:4', include: []}, /^pruneLayersModel: include is an array of 0; give a glob/],
       ['an exclude that is no glob', {pattern: '2:4', exclude: 7}, /^pruneLayersModel: exclude is 7; give a glob/],
       ['an include that matches no layer', {pattern: '2:4', include: ['only', 'haed']},
         /^pruneLayersModel: include has the glob 'haed', which matches no layer; the layers are only\.$/],
+      ['masks that are still to come', {pattern: '2:4', masks: Promise.resolve({})},
+        /^pruneLayersModel: masks is a Promise \(forgotten await\?\); give an object/],
+      ['perLayer as a Map', {pattern: '2:4', perLayer: new Map([['only', 'dense']])},
+        /^pruneLayersModel: perLayer is an object with no keys; give an object/],
       ['masks that are no object', {pattern: '2:4', masks: 7}, /^pruneLayersModel: masks is 7; give an object/],
       ['a mask of no layer', {pattern: '2:4', masks: {haed: null}},
         /^pruneLayersModel: masks\['haed'\] names no layer; the layers are only\.$/],

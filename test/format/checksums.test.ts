@@ -69,6 +69,9 @@ describe('httpWithChecksums', () => {
 
   it('refuses a model without checksums, and what is no URL', async () => {
     expect(await messageOf(async () => load(await served(false)))).to.match(/has no checksums; nm-prune writes them/);
+    expect(() => httpWithChecksums(URL_OF_MODEL, {streamWeights: true}))
+      .to.throw('httpWithChecksums: streamWeights is set; a file is checked whole, so leave it out.');
+    expect(() => httpWithChecksums(URL_OF_MODEL, {fetch: 1} as never)).to.throw(/there is no option 'fetch'/);
     expect(() => httpWithChecksums(undefined as never))
       .to.throw('httpWithChecksums: url is undefined; give the URL of a model.json.');
   });

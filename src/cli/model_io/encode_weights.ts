@@ -15,6 +15,7 @@ import {memoryStorage, type KernelStorage} from '../../convert/prune_kernels.js'
 import {packHalves, unpackHalves} from '../../format/pack.js';
 import {NMDense} from '../../layers/nm_dense.js';
 import {isModelWeight, type StoredModel, type StoredWeight} from './read_model.js';
+import {byVariableName} from './weight_names.js';
 import {printable} from '../printable.js';
 
 type Quantization = NonNullable<io.WeightsManifestEntry['quantization']>;
@@ -31,7 +32,7 @@ export function storeWeights(
     weights: StoredWeight[], input: StoredModel, toFloat16: (name: string) => boolean): StoredWeight[] {
   const quantized = input.weights.filter(weight => isModelWeight(weight) && weight.entry.quantization);
   const byValues = new Map(quantized.map(weight => [fingerprint(weight.entry, decodeValues(weight)), weight]));
-  const byName = new Map(quantized.map(weight => [weight.entry.name, weight]));
+  const storedFor = byVariableName(quantized);
   return weights.map(weight => {
     const {entry, bytes} = weight;
     const same = byValues.size > 0 ? byValues.get(fingerprint(entry, bytes)) : undefined;
@@ -41,7 +42,8 @@ export function storeWeights(
     if (entry.dtype !== 'float32') {
       return weight;
     }
-    const kernel = byName.get(entry.name.replace(/\/values$/, '/kernel'));
+    // The kept values of a kernel that was dense, or sparse already.
+    const kernel = storedFor(entry.name) ?? storedFor(entry.name.replace(/\/values$/, '/kernel'));
     const again = kernel && quantizeAgain(weight, kernel.entry.quantization!);
     return again ?? (toFloat16(entry.name) ? asFloat16(weight) : weight);
   });
@@ -52,16 +54,20 @@ export function storeWeights(
  * @param float16 whether --quantize_float16 was given.
  */
 export function fileStorage(input: StoredModel, float16: boolean): KernelStorage {
-  const byName = new Map(input.weights.map(weight => [weight.entry.name, weight]));
-  const storedAs = (dense: layers.Layer, name: string): StoredWeight | undefined =>
-    byName.get(dense.weights.find(({originalName}) => originalName.endsWith(name))?.originalName ?? '');
-  const kernelOf = (dense: layers.Layer) => storedAs(dense, dense instanceof NMDense ? '/values' : '/kernel');
+  const storedFor = byVariableName(input.weights.filter(isModelWeight));
+  const kernelOf = (dense: layers.Layer): StoredWeight | undefined => {
+    const name = dense instanceof NMDense ? '/values' : '/kernel';
+    return storedFor(dense.weights.find(({originalName}) => originalName.endsWith(name))?.originalName ?? '');
+  };
   const inMemory = memoryStorage(float16 ? 'float16' : undefined);
   return {
     // A float16 value takes two bytes, more than a uint8 one.
     dtypeOf: dense => kernelOf(dense)?.entry.quantization?.dtype === 'uint8' ? 'float32' : inMemory.dtypeOf(dense),
-    bytesNow: dense => (kernelOf(dense)?.bytes.length ?? inMemory.bytesNow(dense)) +
-        (dense instanceof NMDense ? 4 * dense.matrix().indices.size : 0),
+    bytesNow(dense) {
+      const kernel = kernelOf(dense);
+      return kernel ? kernel.bytes.length + (dense instanceof NMDense ? 4 * dense.matrix().indices.size : 0) :
+        inMemory.bytesNow(dense);
+    },
     async bytesOf(dense, matrix) {
       const quantization = kernelOf(dense)?.entry.quantization;
       if (matrix.dtype === 'float16' || !quantization) {

@@ -5,7 +5,7 @@
 import {promises as fs, realpathSync} from 'node:fs';
 import {basename, dirname, isAbsolute, join, resolve, win32} from 'node:path';
 import {reasonOf} from '../errors.js';
-import {isInside} from './file_identity.js';
+import {canonicalEntry, isInside} from './file_identity.js';
 import type {FileSource} from './read_model.js';
 import {printable} from '../printable.js';
 
@@ -18,17 +18,22 @@ import {printable} from '../printable.js';
  */
 export function folderSource(modelJson: string, allowOutside = false): FileSource {
   const folder = dirname(modelJson);
+  const entry = canonicalEntry(modelJson);
+  const realFolder = dirname(entry);
   const locate = (path: string): string => {
-    const file = resolve(folder, path);
-    if (allowOutside || file === resolve(modelJson)) {
+    const file = resolve(realFolder, path);
+    if (allowOutside || file === entry) {
       return file;
     }
-    const isOutside = () => isAbsolute(path) || win32.isAbsolute(path) || !isInside(file, resolve(folder)) ||
-        !isInside(realpathSync(file), realpathSync(folder));
-    if (isOutside()) {
-      throw new Error("it is outside the model's folder; --allow_outside_files permits that");
+    const isAbsolutePath = isAbsolute(path) || win32.isAbsolute(path);
+    if (!isAbsolutePath && isInside(file, realFolder)) {
+      // The path that is judged is the one that is opened, whatever becomes of links in between.
+      const real = realpathSync(file);
+      if (isInside(real, realFolder)) {
+        return real;
+      }
     }
-    return realpathSync(file);
+    throw new Error("it is outside the model's folder; --allow_outside_files permits that");
   };
   const failing = async <T>(path: string, work: (file: string) => Promise<T>): Promise<T> => {
     try {

@@ -11,21 +11,14 @@ export function nearestFolder(folder: string): string {
 
 /**
  * Creates a folder that must not exist, and those above it that are missing.
- * @returns what was created, from the innermost outwards.
+ * @param made gets what was created, from the outermost inwards, also if it fails half-way.
  */
-export function makeFolder(folder: string): string[] {
-  const outermost = mkdirSync(dirname(folder), {recursive: true});
-  const made: string[] = [];
-  for (let above = dirname(folder); outermost !== undefined && above.startsWith(outermost); above = dirname(above)) {
-    made.push(above);
+export function makeFolder(folder: string, made: string[]): void {
+  if (!lstatSync(dirname(folder), {throwIfNoEntry: false})) {
+    makeFolder(dirname(folder), made);
   }
-  try {
-    mkdirSync(folder);
-  } catch (error) {
-    made.forEach(removeIfEmpty);
-    throw error;
-  }
-  return [folder, ...made];
+  mkdirSync(folder);
+  made.push(folder);
 }
 
 export function removeStaging(folder: string): void {

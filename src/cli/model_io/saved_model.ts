@@ -8,10 +8,10 @@ import {isInside} from './file_identity.js';
 export const MODEL_JSON = 'model.json';
 
 /**
- * The saved model in a folder.
- * @throws Error if there is none.
+ * The weight files of the saved model in a folder: those that its manifest names and that lie in the folder.
+ * @throws Error if there is no saved model.
  */
-export function savedModel(folder: string): {modelJson: string; weightFiles: string[]} {
+export function weightFilesOf(folder: string): string[] {
   const path = join(folder, MODEL_JSON);
   if (!existsSync(path)) {
     throw new Error(`it holds files and no ${MODEL_JSON}, so there is no model for --overwrite to replace`);
@@ -22,9 +22,8 @@ export function savedModel(folder: string): {modelJson: string; weightFiles: str
     throw new Error(`its ${MODEL_JSON} is not a TensorFlow.js model, so --overwrite does not replace it`);
   }
   const inside = realpathSync(folder);
-  const weightFiles = paths.map(name => join(folder, name)).filter(file =>
+  return paths.map(name => join(folder, name)).filter(file =>
     lstatSync(file, {throwIfNoEntry: false})?.isFile() && isInside(realpathSync(file), inside));
-  return {modelJson, weightFiles};
 }
 
 /** The weight files that a model.json names; undefined if it is no tfjs model. */

@@ -13,12 +13,12 @@ import {
   accessSync, constants, existsSync, lstatSync, mkdtempSync, promises as fs, readdirSync, readlinkSync, realpathSync,
   statSync,
 } from 'node:fs';
-import {basename, dirname, join, resolve, sep} from 'node:path';
+import {basename, dirname, join, sep} from 'node:path';
 import {reasonOf} from '../errors.js';
-import {identityOf} from './file_identity.js';
+import {canonicalEntry, canonicalPath, fingerprintOf, identityOf} from './file_identity.js';
 import {makeFolder, nearestFolder, removeFile, removeIfEmpty, removeStaging} from './folders.js';
 import {placeFiles, type Placement} from './place_files.js';
-import {MODEL_JSON, savedModel} from './saved_model.js';
+import {MODEL_JSON, weightFilesOf} from './saved_model.js';
 
 export interface OutputPlaces {
   /** Folder for the model; created if it does not exist. */
@@ -33,7 +33,7 @@ export interface OutputPlaces {
 type Content =
   {is: 'missing'} |
   {is: 'empty'; identity: string} |
-  {is: 'model'; identity: string; modelJson: string; weightFiles: string[]};
+  {is: 'model'; identity: string; weightFiles: string[]; fingerprints: (string | undefined)[]};
 
 const STAGING_PREFIX = '.nm-prune-';
 /** No name that is written in outDir is longer. */
@@ -44,13 +44,13 @@ const SIGNALS: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 export class OutputFolder {
   private readonly content: Content;
   private readonly outDir: string;
-  private readonly json: {path: string; exists: boolean} | undefined;
+  private readonly json: {path: string; fingerprint: string | undefined} | undefined;
   /** Identities of the files that were read, and how to name them. */
   private readonly inputs = new Map<string, string>();
 
   /** @throws Error if one of the places cannot be written, or holds something that would be lost. */
   constructor(private readonly places: OutputPlaces) {
-    this.outDir = resolve(places.outDir);
+    this.outDir = canonicalPath(places.outDir);
     this.content = this.look();
     this.json = places.json === undefined ? undefined : this.checkReport(places.json);
   }
@@ -137,9 +137,9 @@ export class OutputFolder {
       }
     }
     if (this.json && report !== undefined) {
-      const {path, exists} = this.json;
+      const {path, fingerprint} = this.json;
       const folder = dirname(path);
-      await add(existsSync(folder) ? stagingIn(folder) : modelStaging, path, report, exists);
+      await add(existsSync(folder) ? stagingIn(folder) : modelStaging, path, report, fingerprint !== undefined);
     }
     // Last: from here on readers find the new model.
     await add(modelStaging, join(this.outDir, MODEL_JSON), files.get(MODEL_JSON)!, this.content.is === 'model');
@@ -149,11 +149,14 @@ export class OutputFolder {
   /** Synchronous, so that no other code of this process, such as a signal's handler, runs in the middle. */
   private putInPlace(placements: Placement[], staging: string[]): void {
     this.checkUnchanged(staging);
-    const made = this.content.is === 'missing' ? makeFolder(this.outDir) : [];
+    const made: string[] = [];
     try {
+      if (this.content.is === 'missing') {
+        makeFolder(this.outDir, made);
+      }
       placeFiles(placements);
     } catch (error) {
-      made.forEach(removeIfEmpty);
+      made.reverse().forEach(removeIfEmpty);
       throw error;
     }
     if (this.content.is === 'model') {
@@ -165,8 +168,12 @@ export class OutputFolder {
   /** @throws Error if outDir is not what it was when it was first looked at. */
   private checkUnchanged(staging: string[]): void {
     const now = this.look(staging.map(folder => basename(folder)));
-    if (JSON.stringify(now) !== JSON.stringify(this.content)) {
+    const isThere = canonicalPath(this.places.outDir) === this.outDir;
+    if (!isThere || JSON.stringify(now) !== JSON.stringify(this.content)) {
       throw new Error('it changed while the model was converted');
+    }
+    if (this.json && fingerprintOf(this.json.path) !== this.json.fingerprint) {
+      throw new Error(`--json ${this.places.json}: the file changed while the model was converted`);
     }
     this.protect([]);
   }
@@ -200,7 +207,9 @@ export class OutputFolder {
         throw new NotEmptyError(`outDir '${outDir}' is not empty; give another folder, or --overwrite to replace the ` +
             'model in it');
       }
-      return {is: 'model', identity, ...savedModel(this.outDir)};
+      const weightFiles = weightFilesOf(this.outDir);
+      const fingerprints = [join(this.outDir, MODEL_JSON), ...weightFiles].map(fingerprintOf);
+      return {is: 'model', identity, weightFiles, fingerprints};
     } catch (error) {
       throw error instanceof NotEmptyError ? error :
         new Error(`outDir '${outDir}' cannot be used: ${reasonOf(error)}`, {cause: error});
@@ -208,11 +217,11 @@ export class OutputFolder {
   }
 
   /** @returns the file to write: links are followed, so that a link stays one. */
-  private checkReport(json: string): {path: string; exists: boolean} {
+  private checkReport(json: string): {path: string; fingerprint: string | undefined} {
     const fail = (why: string): never => {
       throw new Error(`--json ${json}: ${why}`);
     };
-    const path = resolve(json);
+    const path = canonicalEntry(json);
     const identity = identityOf(path);
     const ofModel = this.content.is === 'model' ? [join(this.outDir, MODEL_JSON), ...this.content.weightFiles] : [];
     if (path === join(this.outDir, MODEL_JSON) || path.toLowerCase().endsWith('.bin') ||
@@ -225,11 +234,17 @@ export class OutputFolder {
     if (dirname(path) !== this.outDir && !statSync(dirname(path), {throwIfNoEntry: false})?.isDirectory()) {
       fail(`there is no folder '${dirname(json)}'`);
     }
+    const folder = nearestFolder(dirname(path));
+    try {
+      accessSync(folder, constants.W_OK | constants.X_OK);
+    } catch (error) {
+      fail(`the folder '${folder}' cannot be written: ${reasonOf(error)}`);
+    }
     if (!lstatSync(path, {throwIfNoEntry: false})) {
-      return {path, exists: false};
+      return {path, fingerprint: undefined};
     }
     const stat = statSync(path, {throwIfNoEntry: false});
-    return stat?.isFile() ? {path: realpathSync(path), exists: true} :
+    return stat?.isFile() ? {path: realpathSync(path), fingerprint: fingerprintOf(path)} :
       fail(stat ? 'it is not a file' : 'it is a link to nothing');
   }
 }

@@ -45,13 +45,16 @@ export function findLayers(container: Container, json: LayerJson, prefix = ''): 
   });
 }
 
+/** A model of tfjs. A custom layer that keeps layers of its own is none: only it knows how to describe them. */
 export function isContainer(layer: Layer): layer is Container {
-  return Array.isArray((layer as {layers?: unknown}).layers);
+  const {layers, getLayer} = layer as {layers?: unknown; getLayer?: unknown};
+  return Array.isArray(layers) && typeof getLayer === 'function';
 }
 
-/** The layer inside a wrapper (TimeDistributed, Bidirectional). */
+/** The layer inside a wrapper (TimeDistributed, Bidirectional), whose configuration has it. */
 export function wrapped(layer: Layer): Layer | undefined {
-  return (layer as {layer?: Layer}).layer;
+  const {layer: inner} = layer as {layer?: Layer};
+  return inner && layer.getConfig().layer ? inner : undefined;
 }
 
 /** Dense or NMDense themselves; a subclass of the user's may multiply otherwise. */
