@@ -196,6 +196,34 @@ describe('in a process of its own', () => {
     expect(stderr).to.match(/\[cause\]: .*Expected units to be a positive integer, but got undefined\.\n +at /);
   }));
 
+  describe('a module of --register', () => {
+    const runWith = async (folder: string, code: string) => {
+      const modelJson = await save(smallModel(), join(folder, 'in'));
+      writeFileSync(join(folder, 'in', 'm.mjs'), code);
+      return nmPrune(modelJson, join(folder, 'out'), '--pattern', '2:4', '--backend', 'cpu', '--register',
+        join(folder, 'in', 'm.mjs'));
+    };
+    for (const [what, code, message] of [
+      ['that never finishes', 'export default () => new Promise(() => {});',
+        'nm-prune: a module of --register never finished; nothing was written\n'],
+      ['that throws what is no Error', 'throw null;', /^nm-prune: --register .*: null\n$/],
+      ['that rejects without being awaited',
+        'Promise.reject(new Error("late")); await new Promise(r => setTimeout(r, 50));',
+        'nm-prune: late\n'],
+    ] as const) {
+      it(`${what} fails the run, with one line`, () => inFolder(async folder => {
+        const {status, stderr} = await runWith(folder, code);
+        if (typeof message === 'string') {
+          expect(stderr).to.equal(message);
+        } else {
+          expect(stderr).to.match(message);
+        }
+        expect(status).to.equal(1);
+        expect(existsSync(join(folder, 'out'))).to.equal(false);
+      }));
+    }
+  });
+
   describe('--register', () => {
     const CLASS = `
       class Doubling extends tf.layers.Layer {

@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import {basename, dirname, join, sep} from 'node:path';
 import {reasonOf} from '../errors.js';
+import {printable} from '../printable.js';
 import {canonicalEntry, canonicalPath, fingerprintOf, identityOf} from './file_identity.js';
 import {makeFolder, nearestFolder, removeFile, removeIfEmpty, removeStaging} from './folders.js';
 import {placeFiles, type Placement} from './place_files.js';
@@ -55,6 +56,11 @@ export class OutputFolder {
     this.json = places.json === undefined ? undefined : this.checkReport(places.json);
   }
 
+  /** outDir as error messages show it. */
+  private get shownDir(): string {
+    return printable(this.places.outDir);
+  }
+
   /** Names of the files in outDir, in lower case: some file systems ignore case. */
   get takenNames(): ReadonlySet<string> {
     const names = this.content.is === 'missing' ? [] : readdirSync(this.outDir);
@@ -76,12 +82,13 @@ export class OutputFolder {
     for (const path of [join(this.outDir, MODEL_JSON), ...weightFiles]) {
       const input = this.inputNamed(path);
       if (input !== undefined) {
-        throw new Error(`outDir '${this.places.outDir}' holds '${input}', a file of the model to convert, which is ` +
-            'never altered; give another folder');
+        throw new Error(`outDir '${this.shownDir}' holds '${printable(input)}', a file of the model to convert, ` +
+            'which is never altered; give another folder');
       }
     }
     if (this.json && this.inputNamed(this.json.path) !== undefined) {
-      throw new Error(`--json ${this.places.json}: that is a file of a model; give another name, e.g. report.json`);
+      throw new Error(`--json ${printable(this.places.json!)}: that is a file of a model; give another name, e.g. ` +
+          'report.json');
     }
   }
 
@@ -103,7 +110,7 @@ export class OutputFolder {
       const placements = await this.stage(files, report, staging);
       this.putInPlace(placements, staging);
     } catch (error) {
-      throw new Error(`cannot write '${this.places.outDir}': ${reasonOf(error)}; nothing was written`, {cause: error});
+      throw new Error(`cannot write '${this.shownDir}': ${reasonOf(error)}; nothing was written`, {cause: error});
     } finally {
       cleanUp();
       SIGNALS.forEach(signal => process.off(signal, stop));
@@ -173,14 +180,14 @@ export class OutputFolder {
       throw new Error('it changed while the model was converted');
     }
     if (this.json && fingerprintOf(this.json.path) !== this.json.fingerprint) {
-      throw new Error(`--json ${this.places.json}: the file changed while the model was converted`);
+      throw new Error(`--json ${printable(this.places.json!)}: the file changed while the model was converted`);
     }
     this.protect([]);
   }
 
   /** @param own names in outDir to be ignored. */
   private look(own: string[] = []): Content {
-    const {outDir, overwrite = false} = this.places;
+    const {overwrite = false} = this.places;
     try {
       const link = lstatSync(this.outDir, {throwIfNoEntry: false});
       const stat = statSync(this.outDir, {throwIfNoEntry: false});
@@ -204,22 +211,22 @@ export class OutputFolder {
         return {is: 'empty', identity};
       }
       if (!overwrite) {
-        throw new NotEmptyError(`outDir '${outDir}' is not empty; give another folder, or --overwrite to replace the ` +
-            'model in it');
+        throw new NotEmptyError(`outDir '${this.shownDir}' is not empty; give another folder, or --overwrite ` +
+            'to replace the model in it');
       }
       const weightFiles = weightFilesOf(this.outDir);
       const fingerprints = [join(this.outDir, MODEL_JSON), ...weightFiles].map(fingerprintOf);
       return {is: 'model', identity, weightFiles, fingerprints};
     } catch (error) {
       throw error instanceof NotEmptyError ? error :
-        new Error(`outDir '${outDir}' cannot be used: ${reasonOf(error)}`, {cause: error});
+        new Error(`outDir '${this.shownDir}' cannot be used: ${reasonOf(error)}`, {cause: error});
     }
   }
 
   /** @returns the file to write: links are followed, so that a link stays one. */
   private checkReport(json: string): {path: string; fingerprint: string | undefined} {
     const fail = (why: string): never => {
-      throw new Error(`--json ${json}: ${why}`);
+      throw new Error(`--json ${printable(json)}: ${why}`);
     };
     const path = canonicalEntry(json);
     const identity = identityOf(path);
