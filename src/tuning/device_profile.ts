@@ -2,7 +2,7 @@
  * What a prediction needs to know of a GPU: how fast it multiplies, how fast its memories are, and how much work keeps
  * it busy. WebGPU tells none of that, only names; so known families have a profile here, from public figures of a
  * middling member of the family, and every other GPU gets a guess. A profile only ranks programs against each other,
- * so what counts is the ratio of its figures, which members of a family share; measure_profile.ts measures the rest.
+ * so what counts is the ratio of its figures, which members of a family share; measure/probes.ts measures the rest.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 

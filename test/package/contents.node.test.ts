@@ -1,6 +1,6 @@
 /** What npm packs, and that nothing is published under a placeholder address. */
 import {spawnSync} from 'node:child_process';
-import {copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join, posix} from 'node:path';
 import {expect} from 'chai';
@@ -28,6 +28,17 @@ describe('the package', () => {
     const links = packed.filter(path => path.endsWith('.md')).flatMap(relativeLinks);
     expect(links).to.include.members(['docs/cli.md', 'CONTRIBUTING.md', 'docs/format.md']);
     expect(links.filter(link => !packed.includes(link))).to.deep.equal([]);
+  });
+
+  it('documents files that the repository has', () => {
+    const {stdout} = spawnSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {encoding: 'utf8'});
+    const there = stdout.split('\n').filter(path => existsSync(path));
+    const documents = there.filter(path => /^(CONTRIBUTING|docs\/[^/]+)\.md$/.test(path));
+    const namesIn = (document: string) => readFileSync(document, 'utf8').matchAll(/`([\w./-]+\.(?:ts|wgsl))`/g);
+    const named = documents.flatMap(document => [...namesIn(document)].map(([, name]) => `${document}: ${name}`));
+    expect(named).to.include('CONTRIBUTING.md: kernels/contract.ts');
+    const exists = (name: string) => there.some(path => `/${path}`.endsWith(`/${name}`));
+    expect(named.filter(entry => !exists(entry.split(': ')[1]))).to.deep.equal([]);
   });
 
   it('names its repository, homepage and bugs', () => {

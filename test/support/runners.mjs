@@ -3,10 +3,10 @@
  * and `.test.ts`. No word: all four. One place to change it, for the bundler, the runner and the count all ask here.
  *
  *   gradient.test.ts            everywhere
- *   select.webgpu.test.ts       where there is WebGPU: in Node (Dawn) and in Chromium; likewise .cpu and .webgl
- *   pack.node.test.ts           in Node, once: on cpu; also for tests that touch no backend
- *   f16.webgpu.node.test.ts     in Node, on Dawn
- *   memory.browser.test.ts      in Chromium, on webgpu and on webgl
+ *   limits.webgpu.test.ts       where there is WebGPU: in Node (Dawn) and in Chromium; likewise .cpu and .webgl
+ *   candidates.node.test.ts     in Node, once: on cpu; also for tests that touch no backend
+ *   shaders.webgpu.node.test.ts in Node, on Dawn
+ *   plan_cache.browser.test.ts  in Chromium, on webgpu and on webgl
  */
 
 /** @typedef {{name: string, place: 'node' | 'browser', backend: 'cpu' | 'webgpu' | 'webgl'}} Runner */
