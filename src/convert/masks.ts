@@ -2,6 +2,7 @@
  * The option `masks` of a conversion: which layer each mask is for. Checked whole before any work.
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
+import {isMask} from '../format/weights.js';
 import type {LayerPlan} from '../pruning/plan.js';
 import {describeValue, isPlainObject} from '../util/options.js';
 import {kernelShape, type Found, type Layer} from './layers/find.js';
@@ -47,8 +48,7 @@ export function assignMasks(
       fail(`is for the layer of masks[${describeValue(byLayer.get(layer)?.key)}]; give one mask`);
     }
     const [k, n] = kernelShape(dense);
-    if (mask?.shape?.length !== 2 || mask.shape[0] !== k || mask.shape[1] !== n ||
-        !['bool', 'int32', 'float32'].includes(mask.dtype) || typeof mask.data !== 'function' || mask.isDisposed) {
+    if (!isMask(mask, [k, n])) {
       fail(`is ${describeValue(mask)}; give a bool, int32 or float32 tensor of the kernel's shape, [${k},${n}]`);
     }
     byLayer.set(layer, {key, mask});

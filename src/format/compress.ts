@@ -18,7 +18,7 @@ import {NMSparseMatrix, partShapes} from './nm_sparse_matrix.js';
 import {indexWordsPerGroup, packIndices} from './pack.js';
 import {groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from './pattern.js';
 import {STORAGE, type StorageDtype} from './storage.js';
-import {readWeights} from './weights.js';
+import {isMask, readMask, readWeights} from './weights.js';
 
 export interface CompressOptions {
   /** '8:32v32', '2:4' or `{n, m, vectorLength?}`. */
@@ -74,9 +74,7 @@ export async function compress(
     throw new Error(`compress: onProgress is ${describeValue(onProgress)}; give a function.`);
   }
   // Looked at before W is read, so that a wrong call costs nothing.
-  if (mask !== undefined && W?.shape && (mask?.shape?.length !== 2 || mask.shape[0] !== W.shape[0] ||
-      mask.shape[1] !== W.shape[1] || !['bool', 'int32', 'float32'].includes(mask.dtype) ||
-      typeof mask.data !== 'function' || mask.isDisposed)) {
+  if (mask !== undefined && W?.shape && !isMask(mask, W.shape)) {
     throw new Error(`compress: mask is ${describeValue(mask)}; give a bool, int32 or float32 tensor of W's shape, ` +
         `[${W.shape}], or leave it out to keep the largest weights.`);
   }
@@ -181,18 +179,6 @@ function storeValues(
       }
     }
   }
-}
-
-async function readMask(mask: Tensor2D): Promise<Uint8Array> {
-  const data = await mask.data();
-  if (data instanceof Uint8Array) {
-    return data;
-  }
-  const keep = new Uint8Array(data.length);
-  for (let i = 0; i < keep.length; ++i) {
-    keep[i] = data[i] !== 0 ? 1 : 0;
-  }
-  return keep;
 }
 
 function* refuseNonFinite(w: Float32Array, [, n]: [number, number]): Work<void> {

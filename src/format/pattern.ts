@@ -37,9 +37,8 @@ const EXAMPLE = "Write it as 'N:M' or 'N:MvL', e.g. '2:4' or '8:32v32'.";
  * @throws Error where the notation, N, M or the vector length is not one that can be stored.
  */
 export function parsePattern(pattern: PatternLike): NMPattern {
-  const said = describePattern(pattern);
   const fail = (why: string): never => {
-    throw new Error(`parsePattern: pattern ${said} ${why}`);
+    throw new Error(`parsePattern: pattern ${describePattern(pattern)} ${why}`);
   };
   let n: unknown;
   let m: unknown;
@@ -61,13 +60,13 @@ export function parsePattern(pattern: PatternLike): NMPattern {
     return fail(`is not an N:M pattern. ${EXAMPLE}`);
   }
   if (!isPositiveInteger(m) || m > MAX_WINDOW) {
-    return fail(`has M=${String(m)}; M must be a whole number from 1 to ${MAX_WINDOW}.`);
+    return fail(`has M=${describeValue(m)}; M must be a whole number from 1 to ${MAX_WINDOW}.`);
   }
   if (!isPositiveInteger(n) || n > m) {
-    return fail(`keeps N=${String(n)} of M=${m}; N must be a whole number from 1 to M.`);
+    return fail(`keeps N=${describeValue(n)} of M=${m}; N must be a whole number from 1 to M.`);
   }
   if (!isPositiveInteger(vectorLength) || !VECTOR_LENGTHS.includes(vectorLength)) {
-    return fail(`has vectorLength ${String(vectorLength)}; it must be one of ${VECTOR_LENGTHS.join(', ')}.`);
+    return fail(`has vectorLength ${describeValue(vectorLength)}; it must be one of ${VECTOR_LENGTHS.join(', ')}.`);
   }
   return Object.freeze({n, m, vectorLength});
 }
@@ -81,8 +80,12 @@ function describePattern(pattern: unknown): string {
   return `{${shown.join(', ')}}`;
 }
 
-/** The notation {@link parsePattern} reads: '8:32v32', or '2:4' where vectorLength is 1. */
-export function formatPattern({n, m, vectorLength}: NMPattern): string {
+/**
+ * The notation {@link parsePattern} reads: '8:32v32', or '2:4' where vectorLength is 1.
+ * @throws Error as parsePattern does.
+ */
+export function formatPattern(pattern: PatternLike): string {
+  const {n, m, vectorLength} = parsePattern(pattern);
   return vectorLength === 1 ? `${n}:${m}` : `${n}:${m}v${vectorLength}`;
 }
 

@@ -1,9 +1,9 @@
 /**
- * What this folder asks of a dense weight matrix that a caller hands in, said in one place so that every function
+ * What is asked of a dense weight matrix and of a mask that a caller hands in, in one place, so that every function
  * refuses the same things in the same words.
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
-import {describeValue} from '../util/options.js';
+import {describeValue, UnfitMaskError} from '../util/options.js';
 
 /**
  * Reads W's values, without blocking the GPU's queue.
@@ -16,4 +16,33 @@ export async function readWeights(caller: string, W: Tensor2D): Promise<Float32A
     throw new Error(`${caller}: W is ${describeValue(W)}; give a float32 tensor [k, n] with k and n at least 1.`);
   }
   return await W.data() as Float32Array;
+}
+
+/** Whether it is a bool, int32 or float32 tensor of this shape, and not disposed. */
+export function isMask(mask: unknown, [k, n]: readonly number[]): mask is Tensor2D {
+  const {shape, dtype, data, isDisposed} = (mask ?? {}) as Partial<Tensor2D>;
+  return shape?.length === 2 && shape[0] === k && shape[1] === n &&
+      ['bool', 'int32', 'float32'].includes(dtype as string) && typeof data === 'function' && !isDisposed;
+}
+
+/**
+ * Reads a mask's values.
+ * @returns [k, n] row-major, non-zero keeps. It may be the mask's own memory: do not write to it.
+ * @throws UnfitMaskError if the mask holds a NaN, which says neither "keep" nor "drop".
+ */
+export async function readMask(mask: Tensor2D): Promise<Uint8Array> {
+  const data = await mask.data();
+  if (data instanceof Uint8Array) {
+    return data;
+  }
+  const keep = new Uint8Array(data.length);
+  for (let i = 0; i < keep.length; ++i) {
+    if (Number.isNaN(data[i])) {
+      const n = mask.shape[1];
+      throw new UnfitMaskError(`compress: mask is NaN in row ${Math.floor(i / n)}, column ${i % n}; give 0 to drop a ` +
+          'weight, 1 to keep it.');
+    }
+    keep[i] = data[i] !== 0 ? 1 : 0;
+  }
+  return keep;
 }

@@ -22,6 +22,9 @@ export function describeValue(value: unknown): string {
     const shown = value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}…` : value;
     return `'${shown.replace(/\p{Cc}/gu, char => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)}'`;
   }
+  if (typeof value === 'bigint') {
+    return `${value}n`;
+  }
   if (typeof value === 'function') {
     return 'a function (forgotten parentheses?)';
   }

@@ -8,7 +8,7 @@ import {compress, compressValues, type CompressOptions} from '../../src/format/c
 import {checkPattern, detectPattern, type DetectOptions} from '../../src/format/detect.js';
 import {NMSparseMatrix, type NMSparseMatrixParts} from '../../src/format/nm_sparse_matrix.js';
 import type {StorageDtype} from '../../src/format/storage.js';
-import {parsePattern, type PatternLike} from '../../src/format/pattern.js';
+import {formatPattern, parsePattern, type PatternLike} from '../../src/format/pattern.js';
 import {checkIndices, validateMatrix} from '../../src/format/validate.js';
 import {UnsupportedWeightsError} from '../../src/util/options.js';
 
@@ -47,7 +47,7 @@ function table(rows: Array<[name: string, call: () => unknown, message: string]>
   }
 }
 
-describe('the errors of parsePattern', () => {
+describe('the errors of parsePattern and formatPattern', () => {
   const parse = (pattern: unknown) => () => parsePattern(pattern as PatternLike);
   const notation = "Write it as 'N:M' or 'N:MvL', e.g. '2:4' or '8:32v32'.";
   const lengths = 'it must be one of 1, 2, 4, 8, 16, 32, 64, 128.';
@@ -79,7 +79,12 @@ describe('the errors of parsePattern', () => {
     ['N above M', parse('5:4'), "parsePattern: pattern '5:4' keeps N=5 of M=4; N must be a whole number from 1 to M."],
     ['N = 0', parse('0:4'), "parsePattern: pattern '0:4' keeps N=0 of M=4; N must be a whole number from 1 to M."],
     ['N a string', parse({n: '2', m: 4}),
-      "parsePattern: pattern {n: '2', m: 4} keeps N=2 of M=4; N must be a whole number from 1 to M."],
+      "parsePattern: pattern {n: '2', m: 4} keeps N='2' of M=4; N must be a whole number from 1 to M."],
+    ['M a bigint', parse({n: 2, m: 4n}),
+      'parsePattern: pattern {n: 2, m: 4n} has M=4n; M must be a whole number from 1 to 256.'],
+    ['a text to write', () => formatPattern('2;4'), `parsePattern: pattern '2;4' is not an N:M pattern. ${notation}`],
+    ['nothing to write', () => formatPattern({n: 0, m: 4, vectorLength: NaN}),
+      'parsePattern: pattern {n: 0, m: 4, vectorLength: NaN} keeps N=0 of M=4; N must be a whole number from 1 to M.'],
     ['an odd vector length', parse('2:4v3'), `parsePattern: pattern '2:4v3' has vectorLength 3; ${lengths}`],
     ['a vector length too large', parse({n: 2, m: 4, vectorLength: 256}),
       `parsePattern: pattern {n: 2, m: 4, vectorLength: 256} has vectorLength 256; ${lengths}`],
@@ -190,6 +195,8 @@ describe('the errors of compress', () => {
       `compress: W has NaN at [299, 250]; ${finite}`],
     ['an infinity in W', () => using(tensor2d([1, 2, -Infinity, 4, 5, 6], [3, 2]), W => squeeze(W)()),
       `compress: W has -Infinity at [1, 0]; ${finite}`],
+    ['a mask with a NaN', unfit([[1, 0], [0, NaN]], '1:2'),
+      'compress: mask is NaN in row 1, column 1; give 0 to drop a weight, 1 to keep it.'],
     ['a mask that keeps too many rows', unfit([[1], [1], [0], [0], [0], [1], [1], [1]], '2:4'),
       'compress: mask is not 2:4: in window 1 (rows 4 to 7), group 0 (columns 0 to 0) it keeps 3 rows; ' +
       `a window may keep at most 2. ${remedy}`],
