@@ -49,8 +49,8 @@ export function wordsPerGroup({shape: [k], pattern}: {shape: [number, number]; p
 }
 
 /**
- * Version of the plans. Raise it when the kernels change so much that plans measured before are no longer the fastest,
- * or when a device profile gets another figure: stored results of older versions are then ignored.
+ * Version of stored plans; those of another version are ignored. Raise it when a change to the kernels makes other
+ * plans the fastest, and when a figure of a device profile changes.
  */
 export const PLANS_VERSION = 5;
 

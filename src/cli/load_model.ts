@@ -1,5 +1,5 @@
 /**
- * Loads a saved model with tfjs, and says in words what stops it.
+ * Loads a saved model with tfjs. What tfjs throws is reported in words that name the file or class at fault.
  */
 import {io} from '@tensorflow/tfjs-core';
 import {loadLayersModel, type LayersModel} from '@tensorflow/tfjs-layers';
@@ -58,7 +58,7 @@ function undoConstraints(model: LayersModel, {weights}: StoredModel): void {
 
 const AN_OBJECT = 'an object';
 
-/** What JavaScript writes where a value is missing, or is no text, in words for people who read model.json. */
+/** Replaces what JavaScript writes for a missing value and for an object: readers of model.json may not know it. */
 function plainWords(reason: string): string {
   return reason.replace(/\bundefined\b/g, 'nothing').replaceAll('[object Object]', AN_OBJECT);
 }

@@ -63,8 +63,8 @@ interface Planned {
  * const {model: sparse, report} = await pruneLayersModel(model, {pattern: '8:32v32', dtype: 'float16'});
  * ```
  *
- * A layer that would take at least as many bytes as it takes now stays as it is, and the report says so. One case is
- * excepted: dtype 'float32' converts a float16 layer, so that it can be trained, and the report says that it grows.
+ * A layer whose matrix would not be smaller stays as it is, and the report says so. The exception is a float16 layer
+ * with dtype 'float32': it is converted, so that it can be trained, and the report says that it grows.
  *
  * @param model All its weights are read at the moment of the call, so that it may be trained or disposed meanwhile.
  * @returns the new model, not compiled (call compile before fit or evaluate), and a report on every layer. The model

@@ -55,7 +55,7 @@ export interface PrunedKernel {
   matrix: NMSparseMatrix;
   /** Share of the squared weights that was kept, 0 … 1. */
   keptEnergy: number;
-  /** What the report should say besides. */
+  /** What the report says about the layer, beyond its figures. */
   note?: string;
 }
 

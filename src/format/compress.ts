@@ -6,9 +6,9 @@
  * Both ways of choosing are one: every row gets a score, and the N largest scores win (choose_rows.ts). A mask that
  * keeps fewer rows than N is thereby filled up with the lowest rows it drops, whose values are then stored as 0.
  *
- * W is walked in blocks, one window deep and as many groups wide as keep the scores in a core's near cache, so W is
- * read once, and in whole cache lines, although the scores are wanted by column. The work comes as a generator (see
- * time_slices.ts), so that a page stays responsive.
+ * W is read in blocks, so that each cache line is read once although scores belong to columns. A block is one window
+ * deep; its width in groups is limited so that the scores stay in a core's cache. The work is a generator
+ * (time_slices.ts), so that a page stays responsive.
  */
 import {tensor2d, type Tensor2D} from '@tensorflow/tfjs-core';
 import {checkDtype, checkOptionNames, describeValue, UnsupportedWeightsError} from '../util/options.js';
@@ -42,7 +42,7 @@ export interface CompressedValues {
   offsets: Uint8Array;
 }
 
-/** Scores held at once, 64 KB of them: they stay in a core's near cache. */
+/** Scores held at once, 64 KB of them: they stay in a core's cache. */
 const BLOCK_SCORES = 8192;
 
 /** Values looked at between two yields, where the work per value is slight. */

@@ -1,6 +1,6 @@
 /**
- * Which layer gets which pattern: the options are checked once and asked for each layer. Knows names only, no models
- * and no tensors, so that every kind of model is planned alike. A glob is tried on a layer's name and on its path.
+ * Which layer gets which pattern. The options are checked once, then applied to each layer. This file sees only the
+ * names of layers, so that it serves every kind of model. A glob may match a layer's name or its path.
  */
 import {parsePattern, type NMPattern, type PatternLike} from '../format/pattern.js';
 import {checkDtype, describeValue, isPlainObject} from '../util/options.js';

@@ -65,7 +65,7 @@ describe('the cache of tuned plans in a file', () => {
   const key = 'n 8 k 8 2:4 float32';
   const sound = {profile: RECORD.profile, plans: {}};
   const kept = {profile: RECORD.profile, plans: {[key]: [tunedPlan(1)]}};
-  /** What is stored, and what of it can be used. */
+  /** What is stored, and the entries that are read from it. */
   const damaged: Array<[string, string, object | undefined]> = [
     ['nothing', '', undefined],
     ['half a file', record({}).slice(0, 200), undefined],

@@ -15,9 +15,9 @@
  *
  * Up to two rows, x is read in place, row-major: it stays in the cache. With more, that would be one load for every
  * four multiply-adds, so x arrives transposed (passes/transpose_webgpu.ts) and a load brings four rows. Narrow groups
- * would still gather one x for each weight, from as many addresses as a subgroup has columns. If windows are short, the
- * weights are scattered into windows of zeros instead (`spread`): x is then read in order and shared by all columns,
- * and an infinite x makes NaN of a dropped weight, as in a dense product.
+ * still need one load of x for each weight, and each column of a subgroup loads from another address. If windows are
+ * short, the weights are scattered into windows of zeros instead (`spread`): x is then read in order and shared by all
+ * columns. An infinite x times a dropped weight is then NaN, as in a dense product.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indexBits} from '../../../src/format/pack.js';

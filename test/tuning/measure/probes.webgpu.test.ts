@@ -127,7 +127,7 @@ describe('a measured profile', () => {
     expect(measured.memoryGBs).to.be.within(0.1, 1e5);
   });
 
-  /** The profile that comes of passes which all take so long. */
+  /** The profile measured when every pass takes this long. */
   async function measuredWhere(ms: number): Promise<DeviceProfile> {
     const {time} = GpuClock.prototype;
     GpuClock.prototype.time = () => Promise.resolve(ms);
