@@ -79,16 +79,17 @@ export class PlanChooser {
     if (byFlag) {
       return {...byFlag, why: `NM_SPARSE_PLAN is '${forced}'`};
     }
+    const unmet = forced === '' ? '' : `; no program fits NM_SPARSE_PLAN '${forced}'`;
     const tuned = this.tunedPlan(problem);
     if (tuned) {
       const {plan, tuned: {ms}} = tuned;
       return {
         plan, prediction: predict(plan, problem, this.profile),
-        why: `measured by tune(): ${(ms * 1000).toFixed(1)} µs`,
+        why: `measured by tune(): ${(ms * 1000).toFixed(1)} µs${unmet}`,
       };
     }
     const [{plan, prediction}] = ranked;
-    return {plan, prediction, why: `predicted fastest of ${ranked.length}, bound by ${prediction.bound}`};
+    return {plan, prediction, why: `predicted fastest of ${ranked.length}, bound by ${prediction.bound}${unmet}`};
   }
 
   /** Every plan on offer, the one predicted fastest first; of two alike the one that the kernels name first. */
