@@ -4,9 +4,10 @@
  */
 import {Command, CommanderError, InvalidArgumentError, Option} from 'commander';
 import {version} from '../../package.json';
-import {parsePattern} from '../index.js';
+import {readPattern} from '../format/pattern.js';
+import {CRITERION_NAMES, type CriterionName} from '../pruning/options.js';
 import {BACKENDS, type BackendChoice} from './backend.js';
-import {reasonOf, UsageError} from './errors.js';
+import {UsageError} from './errors.js';
 import {printable} from './printable.js';
 import {DEFAULT_SHARD_BYTES, type RunOptions} from './prune_model_folder.js';
 
@@ -23,7 +24,7 @@ interface Flags {
   include?: string[];
   exclude?: string[];
   per_layer?: Array<[glob: string, pattern: string]>;
-  criterion: 'magnitude';
+  criterion: CriterionName;
   quantize_float16?: string | true;
   weight_shard_size_bytes: number;
   backend?: BackendChoice;
@@ -92,7 +93,7 @@ function describeCommand(print: (text: string) => void): Command {
     .addOption(new Option('--exclude <glob>', 'leave these layers dense; repeatable').argParser(collect))
     .addOption(new Option('--per_layer <glob=pattern>', "a pattern, or 'dense', for some layers; repeatable")
       .argParser(collectPerLayer))
-    .addOption(new Option('--criterion <name>', 'how kept weights are chosen').choices(['magnitude'])
+    .addOption(new Option('--criterion <name>', 'how kept weights are chosen').choices(CRITERION_NAMES)
       .default('magnitude'))
     .option('--quantize_float16 [globs]',
       'store sparse values as float16, and the other float32 weights too, or those that match (comma-separated)')
@@ -160,11 +161,9 @@ function checkPattern(pattern: string): string {
   if (pattern.length > MOST_SHOWN) {
     throw new InvalidArgumentError('It is too long for a pattern.');
   }
-  try {
-    parsePattern(pattern);
-  } catch (error) {
-    throw new InvalidArgumentError(reasonOf(error).replace(/^parsePattern: /, ''));
-  }
+  readPattern(pattern, problem => {
+    throw new InvalidArgumentError(problem);
+  });
   return pattern;
 }
 

@@ -36,7 +36,7 @@ export interface RunOptions {
   exclude?: string[];
   /** Glob → pattern or 'dense', in the order in which they are tried. */
   perLayer?: PruneLayersModelOptions['perLayer'];
-  criterion?: 'magnitude';
+  criterion?: PruneLayersModelOptions['criterion'];
   /** Globs of the weights to store as float16 beside the sparse layers' values, which then all are. */
   quantizeFloat16?: string[];
   /** Size of the weight files in bytes, but the last. Default 4 MiB. */

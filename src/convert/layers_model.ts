@@ -11,7 +11,7 @@ import type {LayersModel} from '@tensorflow/tfjs-layers';
 import type {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
 import {formatPattern} from '../format/pattern.js';
 import {NMDense} from '../layers/nm_dense.js';
-import {PRUNE_OPTION_NAMES, type PruneOptions} from '../pruning/options.js';
+import {CRITERIA, PRUNE_OPTION_NAMES, type PruneOptions} from '../pruning/options.js';
 import {planLayers, type LayerPlan} from '../pruning/plan.js';
 import {checkOptionNames, describeValue, UnfitMaskError} from '../util/options.js';
 import {findLayers, hasBias, kernelShape, topologyOf, weightCount, type Found, type Layer} from './layers/find.js';
@@ -107,7 +107,7 @@ export async function convertLayersModel(
 
 /** Prunes every layer that is to be converted, rewrites its JSON and adds its matrix to `matrices`. */
 async function pruneAll(
-    planned: Planned[], {onProgress}: PruneLayersModelOptions, storage: KernelStorage,
+    planned: Planned[], {onProgress, criterion = 'magnitude'}: PruneLayersModelOptions, storage: KernelStorage,
     matrices: Map<Layer, NMSparseMatrix>): Promise<LayerReport[]> {
   const convertible = planned.filter(({plan}) => 'pattern' in plan);
   const total = convertible.length;
@@ -127,11 +127,11 @@ async function pruneAll(
       {layer: path, done, total, fraction: (doneWeights + fraction * weights[i]) / allWeights});
     progress(0);
     const outcome = await pruneKernel(kernel, {
-      pattern, dtype: storage.dtypeOf(dense), mask: mask?.mask, replaced: dense !== layer, bytesNow,
-      bytesOf: matrix => storage.bytesOf(dense, matrix), onProgress: progress,
+      pattern, dtype: storage.dtypeOf(dense), criterion: CRITERIA[criterion], mask: mask?.mask,
+      replaced: dense !== layer, bytesNow, bytesOf: matrix => storage.bytesOf(dense, matrix), onProgress: progress,
     }).catch((error: unknown) => {
-      throw error instanceof UnfitMaskError ? new Error(`pruneLayersModel: masks[${describeValue(mask?.key)}]: ` +
-          error.message.replace(/^compress: /, ''), {cause: error}) : error;
+      throw error instanceof UnfitMaskError ? new Error(
+        `pruneLayersModel: masks[${describeValue(mask?.key)}]: ${error.problem}`, {cause: error}) : error;
     });
     doneWeights += weights[i];
     done++;

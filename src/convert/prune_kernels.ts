@@ -3,12 +3,14 @@
  * what the matrix would take is compared with what the layer takes now.
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
-import {compress} from '../format/compress.js';
+import {compress, compressBy} from '../format/compress.js';
 import {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
 import type {StorageDtype} from '../format/storage.js';
 import {formatPattern, type NMPattern} from '../format/pattern.js';
+import {readWeights} from '../format/weights.js';
 import {NMDense} from '../layers/nm_dense.js';
 import {decompress} from '../ops/nm_sparse_mat_mul.js';
+import type {Criterion} from '../pruning/criteria/criterion.js';
 import {UnsupportedWeightsError} from '../util/options.js';
 import type {Layer} from './layers/find.js';
 
@@ -41,6 +43,8 @@ export interface KernelRequest {
   pattern: NMPattern;
   /** How to store values. Left out: as they are stored now; those of a dense kernel as float32. */
   dtype?: StorageDtype;
+  /** Decides where no mask is given. */
+  criterion: Criterion;
   /** [k, n]; see compress. */
   mask?: Tensor2D;
   /** The layer becomes another one anyway, so a matrix of equal size is taken. */
@@ -66,13 +70,14 @@ export interface PrunedKernel {
  */
 export async function pruneKernel(
     kernel: StoredKernel, request: KernelRequest): Promise<PrunedKernel | {reason: string}> {
-  const {pattern, mask, onProgress} = request;
+  const {pattern, criterion, mask, onProgress} = request;
   const dtype = request.dtype ?? (kernel instanceof NMSparseMatrix ? kernel.dtype : 'float32');
   const dense = kernel instanceof NMSparseMatrix ? decompress(kernel) : kernel;
   let matrix: NMSparseMatrix | undefined;
   try {
     // Compressed even if it then turns out to be larger: a NaN is worth more to know than the size.
-    matrix = await compress(dense, {pattern, dtype, ...(mask ? {mask} : {}), onProgress});
+    matrix = mask ? await compress(dense, {pattern, dtype, mask, onProgress}) : await compressBy(
+      criterion.prune, await readWeights('compress', dense), dense.shape, {pattern, dtype, onProgress});
     const verdict = judgeSize(kernel, matrix, await request.bytesOf(matrix), request);
     if ('reason' in verdict) {
       matrix.dispose();

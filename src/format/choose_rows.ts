@@ -60,7 +60,7 @@ export function scoreByMask(block: Block, mask: Uint8Array, n: number, pattern: 
 
   function refuse(g: number, why: string): never {
     const group = firstGroup + g;
-    throw new UnfitMaskError(`compress: mask is not ${formatPattern(pattern)}: in window ${topRow / m} ` +
+    throw new UnfitMaskError(`mask is not ${formatPattern(pattern)}: in window ${topRow / m} ` +
         `(rows ${topRow} to ${topRow + rows - 1}), group ${group} (columns ${group * vectorLength} to ` +
         `${Math.min((group + 1) * vectorLength, n) - 1}) it ${why}. Make the mask for this pattern, or leave it out.`);
   }

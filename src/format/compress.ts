@@ -42,6 +42,13 @@ export interface CompressedValues {
   offsets: Uint8Array;
 }
 
+/**
+ * Decides which rows of W [k, n] are kept and which values they get. Pure work on plain arrays.
+ * @returns work that yields amounts that add up to k · n.
+ */
+export type ChooseValues =
+    (w: Float32Array, shape: [k: number, n: number], pattern: NMPattern) => Work<CompressedValues>;
+
 /** Scores held at once, 64 KB of them: they stay in a core's cache. */
 const BLOCK_SCORES = 8192;
 
@@ -80,12 +87,22 @@ export async function compress(
   }
   const w = await readWeights('compress', W);
   const keep = mask && await readMask(mask);
-  const shape: [number, number] = [W.shape[0], W.shape[1]];
+  return compressBy(keepingRows(keep), w, [W.shape[0], W.shape[1]], {pattern, dtype, onProgress});
+}
+
+/**
+ * {@link compress} with another choice of rows and values, on arguments that were checked.
+ * @param w [k, n] row-major.
+ */
+export async function compressBy(
+    choose: ChooseValues, w: Float32Array, shape: [number, number],
+    {pattern, dtype, onProgress}: {pattern: NMPattern; dtype: StorageDtype; onProgress?: (fraction: number) => void},
+): Promise<NMSparseMatrix> {
   const [k, n] = shape;
 
   function* work(): Work<{values: Float32Array | Int32Array; indices: Int32Array}> {
     yield* refuseNonFinite(w, shape);
-    const {values, offsets} = yield* compressing(w, shape, pattern, keep);
+    const {values, offsets} = yield* choose(w, shape, pattern);
     return {
       values: yield* encoding(values, offsets, shape, pattern, dtype),
       indices: yield* packingIndices(offsets, shape, pattern),
@@ -113,7 +130,7 @@ export async function compress(
  */
 export function compressValues(
     w: Float32Array, shape: [number, number], pattern: NMPattern, mask?: Uint8Array): CompressedValues {
-  return inOneGo(compressing(w, shape, pattern, mask));
+  return inOneGo(keepingRows(mask)(w, shape, pattern));
 }
 
 /**
@@ -139,8 +156,21 @@ export function decompressValues(
   return w;
 }
 
-function* compressing(
-    w: Float32Array, [k, n]: [number, number], pattern: NMPattern, mask?: Uint8Array): Work<CompressedValues> {
+/** The choice of compress(): the rows that a mask keeps, without a mask those of largest L2 norm. */
+function keepingRows(mask?: Uint8Array): ChooseValues {
+  return (w, shape, pattern) => keepBestRows(w, shape, pattern, mask ?
+    block => scoreByMask(block, mask, shape[1], pattern) :
+    block => scoreByEnergy(block, w, shape[1], pattern), mask);
+}
+
+/**
+ * Keeps the N rows of largest score in every window and group, with their values; of equal scores the lowest row.
+ * @param score fills the scores of a block.
+ * @param mask [k, n] row-major; a row that is kept although the mask drops it is stored as zeros.
+ */
+export function* keepBestRows(
+    w: Float32Array, [k, n]: [number, number], pattern: NMPattern, score: (block: Block) => void,
+    mask?: Uint8Array): Work<CompressedValues> {
   const keptRows = keptRowCount(k, pattern);
   const groups = groupCount(n, pattern);
   const values = new Float32Array(keptRows * n);
@@ -151,11 +181,7 @@ function* compressing(
     const rows = Math.min(pattern.m, k - topRow);
     for (let firstGroup = 0; firstGroup < groups; firstGroup += blockGroups) {
       const block = {topRow, rows, firstGroup, groups: Math.min(blockGroups, groups - firstGroup), scores};
-      if (mask) {
-        scoreByMask(block, mask, n, pattern);
-      } else {
-        scoreByEnergy(block, w, n, pattern);
-      }
+      score(block);
       chooseRows(block, offsets, firstKept, keptRows, pattern);
       storeValues(block, offsets, firstKept, keptRows, w, mask, n, pattern, values);
       const endCol = Math.min((firstGroup + block.groups) * pattern.vectorLength, n);

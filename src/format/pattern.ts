@@ -37,9 +37,17 @@ const EXAMPLE = "Write it as 'N:M' or 'N:MvL', e.g. '2:4' or '8:32v32'.";
  * @throws Error where the notation, N, M or the vector length is not one that can be stored.
  */
 export function parsePattern(pattern: PatternLike): NMPattern {
-  const fail = (why: string): never => {
-    throw new Error(`parsePattern: pattern ${describePattern(pattern)} ${why}`);
-  };
+  return readPattern(pattern, problem => {
+    throw new Error(`parsePattern: ${problem}`);
+  });
+}
+
+/**
+ * {@link parsePattern} for callers with error messages of their own.
+ * @param refuse throws; gets what is wrong, e.g. "pattern '3' is not an N:M pattern. …".
+ */
+export function readPattern(pattern: PatternLike, refuse: (problem: string) => never): NMPattern {
+  const fail = (why: string): never => refuse(`pattern ${describePattern(pattern)} ${why}`);
   let n: unknown;
   let m: unknown;
   let vectorLength: unknown;

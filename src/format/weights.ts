@@ -39,7 +39,7 @@ export async function readMask(mask: Tensor2D): Promise<Uint8Array> {
   for (let i = 0; i < keep.length; ++i) {
     if (Number.isNaN(data[i])) {
       const n = mask.shape[1];
-      throw new UnfitMaskError(`compress: mask is NaN in row ${Math.floor(i / n)}, column ${i % n}; give 0 to drop a ` +
+      throw new UnfitMaskError(`mask is NaN in row ${Math.floor(i / n)}, column ${i % n}; give 0 to drop a ` +
           'weight, 1 to keep it.');
     }
     keep[i] = data[i] !== 0 ? 1 : 0;

@@ -7,6 +7,15 @@
 import picomatch from 'picomatch/posix.js';
 import type {StorageDtype} from '../format/storage.js';
 import type {PatternLike} from '../format/pattern.js';
+import type {Criterion} from './criteria/criterion.js';
+import {magnitude} from './criteria/magnitude.js';
+
+/** The pruning criteria by name. */
+export const CRITERIA = {magnitude} satisfies Record<string, Criterion>;
+
+export type CriterionName = keyof typeof CRITERIA;
+
+export const CRITERION_NAMES = Object.keys(CRITERIA) as CriterionName[];
 
 export interface PruneOptions {
   /** The pattern for every layer that no `perLayer` entry names. */
@@ -20,8 +29,11 @@ export interface PruneOptions {
    * pairs if a glob is a whole number: objects move such keys to the front.
    */
   perLayer?: Record<string, PatternLike | 'dense'> | ReadonlyArray<[glob: string, pattern: PatternLike | 'dense']>;
-  /** How kept rows are chosen. 'magnitude': the largest L2 norm per window and group. */
-  criterion?: 'magnitude';
+  /**
+   * How kept rows and their values are chosen, where no mask decides. 'magnitude', the default: the rows of largest L2
+   * norm per window and group.
+   */
+  criterion?: CriterionName;
   /**
    * How kept values are stored: 'float32' can be trained further, 'float16' is half the size. Default: 'float32', and
    * for a layer that is sparse already the storage that it has.

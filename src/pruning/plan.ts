@@ -2,9 +2,9 @@
  * Which layer gets which pattern. The options are checked once, then applied to each layer. This file sees only the
  * names of layers, so that it serves every kind of model. A glob may match a layer's name or its path.
  */
-import {parsePattern, type NMPattern, type PatternLike} from '../format/pattern.js';
+import {readPattern, type NMPattern, type PatternLike} from '../format/pattern.js';
 import {checkDtype, describeValue, isPlainObject} from '../util/options.js';
-import {globMatcher, type PruneOptions} from './options.js';
+import {CRITERION_NAMES, globMatcher, type PruneOptions} from './options.js';
 
 /** The verdict on one layer: the pattern it gets, or why it stays dense. */
 export type LayerPlan = {pattern: NMPattern} | {reason: string};
@@ -36,8 +36,8 @@ export function planLayers(
     throw new Error(`${caller}: ${why}`);
   };
   const {pattern, include, exclude, perLayer = {}, criterion = 'magnitude', dtype} = options;
-  if (criterion !== 'magnitude') {
-    fail(`criterion is ${describeValue(criterion)}; give 'magnitude'.`);
+  if (!CRITERION_NAMES.includes(criterion)) {
+    fail(`criterion is ${describeValue(criterion)}; give ${CRITERION_NAMES.map(describeValue).join(' or ')}.`);
   }
   if (dtype !== undefined) {
     checkDtype(caller, dtype);
@@ -46,7 +46,8 @@ export function planLayers(
   if (pattern === undefined && rules.length === 0) {
     fail("pattern is missing; give one, e.g. '2:4' or '8:32v32', or perLayer.");
   }
-  const everywhere = pattern === undefined ? undefined : readPattern(pattern, 'option pattern', fail);
+  const everywhere = pattern === undefined ? undefined :
+    readPattern(pattern, problem => fail(`option pattern: ${problem}`));
   const included = include === undefined ? () => true : matcher(include, 'include', layers, fail);
   const excluded = exclude === undefined ? () => false : matcher(exclude, 'exclude', layers, fail);
   return layer => {
@@ -73,17 +74,9 @@ function readRules(perLayer: unknown, layers: readonly LayerName[], fail: Fail):
   }
   return (pairs as [string, PatternLike | 'dense'][]).map(([glob, given]) => ({
     glob,
-    pattern: given === 'dense' ? given : readPattern(given, `perLayer['${glob}']`, fail),
+    pattern: given === 'dense' ? given : readPattern(given, problem => fail(`perLayer['${glob}']: ${problem}`)),
     matches: matcher(glob, 'perLayer', layers, fail),
   }));
-}
-
-function readPattern(given: PatternLike, option: string, fail: Fail): NMPattern {
-  try {
-    return parsePattern(given);
-  } catch (error) {
-    return fail(`${option}: ${(error as Error).message.replace(/^parsePattern: /, '')}`);
-  }
 }
 
 /** @throws Error if these are no globs, or one of them matches no layer. */

@@ -14,6 +14,11 @@ export class UnsupportedWeightsError extends Error {
 /** Thrown where a mask keeps more rows than the pattern, or other rows in one column of a group than in another. */
 export class UnfitMaskError extends Error {
   override readonly name = 'UnfitMaskError';
+
+  /** @param problem what is wrong with the mask: the message without the name of the function. */
+  constructor(readonly problem: string) {
+    super(`compress: ${problem}`);
+  }
 }
 
 /** A value as an error message shows it: `float32 [2,3]`, `'text'`, `a Promise (forgotten await?)`. */
