@@ -12,6 +12,7 @@ import {appendFileSync} from 'node:fs';
 import {parseArgs} from 'node:util';
 import type {Plan} from '../../kernels/webgpu/plan.js';
 import {parsePattern} from '../../src/format/pattern.js';
+import {checkDtype} from '../../src/format/storage.js';
 import {chooserOf} from '../../src/tuning/choose.js';
 import {setUpDawn} from './dawn.js';
 import type {MatrixSpec} from './harness/data.js';
@@ -29,9 +30,10 @@ if (options.most !== 'Infinity' && !isCount(options.most)) {
 // All of them before any is measured.
 const products = positionals.map(text => {
   const [rows, n, k, pattern, dtype = 'float32'] = text.split(',');
-  if (![rows, n, k].every(isCount) || pattern === undefined || !['float32', 'float16'].includes(dtype)) {
+  if (![rows, n, k].every(isCount) || pattern === undefined) {
     throw new Error(`sweep: '${text}' is no product; write ROWS,N,K,PATTERN or ROWS,N,K,PATTERN,float16.`);
   }
+  checkDtype('sweep', dtype, `'${text}'`);
   const spec: MatrixSpec = {
     shape: [Number(k), Number(n)], pattern: parsePattern(pattern), dtype: dtype as MatrixSpec['dtype'],
   };

@@ -5,7 +5,7 @@
 import type {Tensor2D} from '@tensorflow/tfjs-core';
 import {compress, compressBy} from '../format/compress.js';
 import {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
-import type {StorageDtype} from '../format/storage.js';
+import {STORAGE, type StorageDtype} from '../format/storage.js';
 import {formatPattern, type NMPattern} from '../format/pattern.js';
 import {readWeights} from '../format/weights.js';
 import {NMDense} from '../layers/nm_dense.js';
@@ -111,8 +111,8 @@ function judgeSize(
   if (bytes < bytesNow || (bytes === bytesNow && mayEqual)) {
     return {};
   }
-  if (dtype === 'float32' && kernel.dtype === 'float16') {
-    return {note: `grows from ${bytesNow} to ${bytes} bytes, because dtype 'float32', which can be trained, ` +
+  if (dtype && STORAGE[dtype].trainable && !STORAGE[kernel.dtype].trainable) {
+    return {note: `grows from ${bytesNow} to ${bytes} bytes, because dtype '${dtype}', which can be trained, ` +
         'was asked for'};
   }
   return {reason: name === nameNow && matrix.dtype === kernel.dtype ?

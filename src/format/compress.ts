@@ -11,13 +11,13 @@
  * (time_slices.ts), so that a page stays responsive.
  */
 import {tensor2d, type Tensor2D} from '@tensorflow/tfjs-core';
-import {checkDtype, checkOptionNames, describeValue, UnsupportedWeightsError} from '../util/options.js';
+import {checkOptionNames, describeValue, UnsupportedWeightsError} from '../util/options.js';
 import {chooseRows, scoreByEnergy, scoreByMask, type Block} from './choose_rows.js';
 import {inOneGo, inTimeSlices, type Work} from './time_slices.js';
 import {NMSparseMatrix, partShapes} from './nm_sparse_matrix.js';
 import {indexWordsPerGroup, packIndices} from './pack.js';
 import {groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from './pattern.js';
-import {STORAGE, type StorageDtype} from './storage.js';
+import {checkDtype, STORAGE, type StorageDtype} from './storage.js';
 import {isMask, readMask, readWeights} from './weights.js';
 
 export interface CompressOptions {

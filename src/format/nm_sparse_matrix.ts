@@ -3,10 +3,10 @@
  * loads, moves and disposes them like any weight. The layout is specified in docs/format.md.
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
-import {checkDtype, describeValue} from '../util/options.js';
+import {describeValue} from '../util/options.js';
 import {indexWordsPerGroup} from './pack.js';
 import {formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike} from './pattern.js';
-import {STORAGE, type StorageDtype} from './storage.js';
+import {checkDtype, STORAGE, type StorageDtype} from './storage.js';
 
 export interface NMSparseMatrixParts {
   /** float32 [w, n], or int32 words [w, ceil(n/2)] for float16. */

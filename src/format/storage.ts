@@ -1,11 +1,9 @@
 /**
  * How kept values are stored: one row of a table per format. Everything that depends on the format asks its row, so a
- * new format is a new row (and a word in the docs).
+ * new format is a new row.
  */
+import {describeValue} from '../util/options.js';
 import {halfWordsPerRow, MAX_HALF, packHalves, unpackHalves} from './pack.js';
-
-/** How the kept values are stored: 'float32', or 'float16' as two halves per int32 word. */
-export type StorageDtype = 'float32' | 'float16';
 
 export interface StorageFormat {
   /** dtype of the tensor `values`, and its number of columns for a matrix of n columns. */
@@ -35,16 +33,16 @@ export interface StorageFormat {
 
 const COLS = 'u32(uniforms.cols)';
 
-export const STORAGE: Readonly<Record<StorageDtype, StorageFormat>> = {
+const FORMATS = {
   float32: {
     tensorDtype: 'float32',
-    columns: n => n,
+    columns: (n: number) => n,
     bytesPerValue: 4,
     trainable: true,
     largest: 3.4028234663852886e38,
     overflow: Infinity,
-    encode: values => values,
-    decode: stored => stored as Float32Array,
+    encode: (values: Float32Array) => values,
+    decode: (stored: Float32Array | Int32Array) => stored as Float32Array,
     wgsl: {
       stored: 'vec4<f32>',
       zero: 'vec4<f32>(0.0)',
@@ -65,7 +63,7 @@ export const STORAGE: Readonly<Record<StorageDtype, StorageFormat>> = {
     largest: MAX_HALF,
     overflow: 65520, // MAX_HALF plus half a unit in the last place
     encode: packHalves,
-    decode: (stored, rows, n) => unpackHalves(stored as Int32Array, rows, n),
+    decode: (stored: Float32Array | Int32Array, rows: number, n: number) => unpackHalves(stored as Int32Array, rows, n),
     wgsl: {
       stored: 'vec2<u32>',
       zero: 'vec2<u32>(0u)',
@@ -78,6 +76,19 @@ export const STORAGE: Readonly<Record<StorageDtype, StorageFormat>> = {
       unpack: 'vec4<f32>(unpack2x16float(stored.x), unpack2x16float(stored.y))',
     },
   },
-};
+} satisfies Record<string, StorageFormat>;
 
-export const STORAGE_DTYPES = Object.keys(STORAGE) as StorageDtype[];
+/** How the kept values are stored: 'float32', or 'float16' as two halves per int32 word. */
+export type StorageDtype = keyof typeof FORMATS;
+
+export const STORAGE: Readonly<Record<StorageDtype, StorageFormat>> = FORMATS;
+
+const STORAGE_DTYPES = Object.keys(FORMATS) as StorageDtype[];
+
+/** @throws Error if it is not the name of a storage format. */
+export function checkDtype(caller: string, dtype: unknown, name = 'dtype'): void {
+  if (!STORAGE_DTYPES.includes(dtype as StorageDtype)) {
+    throw new Error(
+      `${caller}: ${name} is ${describeValue(dtype)}; give ${STORAGE_DTYPES.map(describeValue).join(' or ')}.`);
+  }
+}

@@ -17,14 +17,14 @@ import {ACTIVATIONS, type FusedActivation} from '../../kernels/contract.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {spacedOffsets} from '../format/choose_rows.js';
 import {NMSparseMatrix, partShapes} from '../format/nm_sparse_matrix.js';
-import {STORAGE, type StorageDtype} from '../format/storage.js';
+import {checkDtype, STORAGE, type StorageDtype} from '../format/storage.js';
 import {packIndices} from '../format/pack.js';
 import {
   formatPattern, groupCount, keptRowCount, parsePattern, type NMPattern, type PatternLike,
 } from '../format/pattern.js';
 import {checkIndices} from '../format/validate.js';
 import {nmSparseMatMul} from '../ops/nm_sparse_mat_mul.js';
-import {checkDtype, checkOptionNames, describeValue} from '../util/options.js';
+import {checkOptionNames, describeValue} from '../util/options.js';
 import {assignWeight} from './assign_weight.js';
 
 type DenseArgs = Parameters<typeof layers.dense>[0];
@@ -157,9 +157,9 @@ export class NMDense extends Dense {
     this.mayWarn = false;
     if (!warnedCalls.has(kwargs)) {
       warnedCalls.add(kwargs);
-      console.warn(`NMDense '${this.name}': values stored as float16 are not trained, in this layer and all like it. ` +
-          "To train them, convert with pruneLayersModel(model, {pattern, dtype: 'float32'}), train, and convert back " +
-          "with dtype 'float16'.");
+      console.warn(`NMDense '${this.name}': values stored as ${this.storage} are not trained, in this layer and all ` +
+          "like it. To train them, convert with pruneLayersModel(model, {pattern, dtype: 'float32'}), train, and " +
+          `convert back with dtype '${this.storage}'.`);
     }
   }
 

@@ -27,8 +27,8 @@ function runGatherKept(dense: Tensor, indices: Tensor, {pattern, shape, dtype}: 
 
 function refuseHalves({dtype}: MatrixAttrs): void {
   if (!STORAGE[dtype].trainable) {
-    throw new Error("nmSparseMatMul: no gradient with respect to values stored as 'float16'. " +
-        "Train with dtype 'float32' and store as 'float16' afterwards.");
+    throw new Error(`nmSparseMatMul: no gradient with respect to values stored as '${dtype}'. ` +
+        `Train with dtype 'float32' and store as '${dtype}' afterwards.`);
   }
 }
 

@@ -9,6 +9,7 @@ import {
 import {applyActivation} from '../../kernels/composite/activation.js';
 import {ACTIVATIONS, NM_SPARSE_MAT_MUL, toAttrs, type FusedActivation} from '../../kernels/contract.js';
 import {NMSparseMatrix} from '../format/nm_sparse_matrix.js';
+import {STORAGE} from '../format/storage.js';
 import {checkOptionNames, describeValue} from '../util/options.js';
 import {runDecompress} from './gradient.js';
 import {ensureKernels} from './register.js';
@@ -48,7 +49,7 @@ export function nmSparseMatMul(x: Tensor, matrix: MatrixLike, options: NMSparseM
   const leading = x.shape.slice(0, -1);
   const outShape = [...leading, n];
   if (x.size === 0) {
-    return emptyProduct(outShape, [x, ...(dtype === 'float32' ? [values] : []), ...(bias ? [bias] : []),
+    return emptyProduct(outShape, [x, ...(STORAGE[dtype].trainable ? [values] : []), ...(bias ? [bias] : []),
       ...(preluActivationWeights ? [preluActivationWeights] : [])]);
   }
   ensureKernels();

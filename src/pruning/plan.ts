@@ -3,7 +3,8 @@
  * names of layers, so that it serves every kind of model. A glob may match a layer's name or its path.
  */
 import {readPattern, type NMPattern, type PatternLike} from '../format/pattern.js';
-import {checkDtype, describeValue, isPlainObject} from '../util/options.js';
+import {checkDtype} from '../format/storage.js';
+import {describeValue, isPlainObject} from '../util/options.js';
 import {CRITERION_NAMES, globMatcher, type PruneOptions} from './options.js';
 
 /** The verdict on one layer: the pattern it gets, or why it stays dense. */

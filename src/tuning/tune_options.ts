@@ -1,7 +1,7 @@
 /** What tune() takes and gives, and the checks of what it takes: all of them before any GPU work. */
 import {ACTIVATIONS, type FusedActivation} from '../../kernels/contract.js';
 import type {MatMulProblem} from '../../kernels/webgpu/plan.js';
-import type {StorageDtype} from '../format/storage.js';
+import {checkDtype, type StorageDtype} from '../format/storage.js';
 import {parsePattern, type PatternLike} from '../format/pattern.js';
 import {checkInputs, checkModel, type ModelInputs, type PredictModel} from '../tfjs/predict_model.js';
 import {openStore} from './plan_store.js';
@@ -160,9 +160,7 @@ export function toProblem(shape: ProductShape, at: number): MatMulProblem {
   refuseUnknown(`field of shapes[${at}]`, shape, SHAPE_NAMES);
   const {rows, k, n, pattern, dtype = 'float32', activation = 'linear', bias = false} = shape;
   Object.entries({rows, k, n}).forEach(([name, size]) => checkCount(`shapes[${at}].${name}`, size));
-  if (dtype !== 'float32' && dtype !== 'float16') {
-    throw new Error(`tune: shapes[${at}].dtype is '${String(dtype)}'; give 'float32' or 'float16'.`);
-  }
+  checkDtype('tune', dtype, `shapes[${at}].dtype`);
   if (!ACTIVATIONS.includes(activation)) {
     throw new Error(
       `tune: shapes[${at}].activation is '${String(activation)}'; give one of ${ACTIVATIONS.join(', ')}.`);

@@ -92,10 +92,3 @@ export function checkOptionNames(caller: string, options: unknown, names: readon
       `${caller}: there is no option ${describeValue(unknown)}; the options are ${names.join(', ')}.`);
   }
 }
-
-/** @throws Error if it is not the name of a storage format. */
-export function checkDtype(caller: string, dtype: unknown, name = 'dtype'): void {
-  if (dtype !== 'float32' && dtype !== 'float16') {
-    throw new Error(`${caller}: ${name} is ${describeValue(dtype)}; give 'float32' or 'float16'.`);
-  }
-}

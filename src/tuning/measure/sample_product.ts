@@ -10,8 +10,9 @@ import {webgpuKernels} from '../../../kernels/webgpu/run_plan.js';
 import {largestTensor} from '../../../kernels/webgpu/run_passes.js';
 import type {MatMulProblem, Plan} from '../../../kernels/webgpu/plan.js';
 import {partShapes} from '../../format/nm_sparse_matrix.js';
-import {packHalves, packIndices} from '../../format/pack.js';
+import {packIndices} from '../../format/pack.js';
 import {groupCount, keptRowCount, type NMPattern} from '../../format/pattern.js';
+import {STORAGE} from '../../format/storage.js';
 import {compileInParallel} from '../../tfjs/compile.js';
 import type {RecordPass} from './clock.js';
 
@@ -70,15 +71,16 @@ export class SampleProduct {
 
   private uploadMatrices(shapes: ReturnType<typeof partShapes>): NamedTensorInfoMap[] {
     const {shape: [k, n], pattern, dtype} = this.problem;
-    const words = shapes.values[0] * shapes.values[1];
-    const values = dtype === 'float32' ? randomFloats(words) :
-      repeated(new Int32Array(words), packHalves(randomFloats(DRAWN_NUMBERS), 1, DRAWN_NUMBERS));
+    const {tensorDtype, encode} = STORAGE[dtype];
+    const size = shapes.values[0] * shapes.values[1];
+    const values = repeated(tensorDtype === 'float32' ? new Float32Array(size) : new Int32Array(size),
+      encode(randomFloats(DRAWN_NUMBERS), 1, DRAWN_NUMBERS));
     const indices = repeated(new Int32Array(shapes.indices[0] * shapes.indices[1]),
       randomIndices(k, keptRowCount(k, pattern), groupCount(n, pattern), pattern));
     const bytes = 4 * (values.length + indices.length);
     const copies = Math.min(MAX_COPIES, Math.ceil(COLD_BYTES / bytes));
     return Array.from({length: copies}, () => ({
-      values: this.upload(shapes.values, dtype === 'float32' ? 'float32' : 'int32', values),
+      values: this.upload(shapes.values, tensorDtype, values),
       indices: this.upload(shapes.indices, 'int32', indices),
     }));
   }
