@@ -143,7 +143,9 @@ async function runTests({name, place, backend}, files, {grep, seed, machine}) {
   }
   const dawnEnv = backend === 'webgpu' ? machine.dawnEnv : {};
   const args = [...MOCHA, ...grepArgs(grep), ...nodeFiles(backend, files)];
-  return runNode(name, args, {env: {...env, TEST_BACKEND: backend, ...dawnEnv}});
+  // Plans that the user has tuned stay out of the tests, and the tests' plans out of the user's cache.
+  const caches = resolve(BUNDLES, 'caches', name);
+  return runNode(name, args, {env: {...env, TEST_BACKEND: backend, XDG_CACHE_HOME: caches, ...dawnEnv}});
 }
 
 async function main() {

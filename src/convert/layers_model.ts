@@ -13,7 +13,7 @@ import {formatPattern} from '../format/pattern.js';
 import {NMDense} from '../layers/nm_dense.js';
 import {CRITERIA, PRUNE_OPTION_NAMES, type PruneOptions} from '../pruning/options.js';
 import {planLayers, type LayerPlan} from '../pruning/plan.js';
-import {checkOptionNames, describeValue, UnfitMaskError} from '../util/options.js';
+import {checkCallback, checkOptionNames, describeValue, UnfitMaskError} from '../util/options.js';
 import {findLayers, hasBias, kernelShape, topologyOf, weightCount, type Found, type Layer} from './layers/find.js';
 import {rebuild, rewrite} from './layers/rebuild.js';
 import {WeightSnapshot} from './layers/snapshot.js';
@@ -187,9 +187,7 @@ function checkArguments(model: LayersModel, options: PruneLayersModelOptions): v
     fail(`model ${describeValue(model.name)} has no layers; add some, the first of them with an inputShape.`);
   }
   checkOptionNames('pruneLayersModel', options, [...PRUNE_OPTION_NAMES, 'masks', 'onProgress'], "{pattern: '8:32v32'}");
-  if (options.onProgress !== undefined && typeof options.onProgress !== 'function') {
-    fail(`onProgress is ${describeValue(options.onProgress)}; give a function.`);
-  }
+  checkCallback('pruneLayersModel', 'onProgress', options.onProgress);
 }
 
 /** tfjs saves a layer that two nested models share once for each. Both copies become one pattern, or both stay. */

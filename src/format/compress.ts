@@ -11,7 +11,7 @@
  * (time_slices.ts), so that a page stays responsive.
  */
 import {tensor2d, type Tensor2D} from '@tensorflow/tfjs-core';
-import {checkOptionNames, describeValue, UnsupportedWeightsError} from '../util/options.js';
+import {checkCallback, checkOptionNames, describeValue, UnsupportedWeightsError} from '../util/options.js';
 import {chooseRows, scoreByEnergy, scoreByMask, type Block} from './choose_rows.js';
 import {inOneGo, inTimeSlices, type Work} from './time_slices.js';
 import {NMSparseMatrix, partShapes} from './nm_sparse_matrix.js';
@@ -77,9 +77,7 @@ export async function compress(
   const {pattern: patternLike, mask, dtype = 'float32', onProgress} = options;
   const pattern = parsePattern(patternLike);
   checkDtype('compress', dtype);
-  if (onProgress !== undefined && typeof onProgress !== 'function') {
-    throw new Error(`compress: onProgress is ${describeValue(onProgress)}; give a function.`);
-  }
+  checkCallback('compress', 'onProgress', onProgress);
   // Looked at before W is read, so that a wrong call costs nothing.
   if (mask !== undefined && W?.shape && !isMask(mask, W.shape)) {
     throw new Error(`compress: mask is ${describeValue(mask)}; give a bool, int32 or float32 tensor of W's shape, ` +

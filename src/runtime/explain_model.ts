@@ -10,7 +10,7 @@ import {formatPattern} from '../format/pattern.js';
 import type {StorageDtype} from '../format/storage.js';
 import {NMDense} from '../layers/nm_dense.js';
 import {chooserOf, type PlanChooser} from '../tuning/choose.js';
-import {checkOptionNames, describeValue} from '../util/options.js';
+import {checkCount, checkOptionNames, describeValue} from '../util/options.js';
 
 export interface ExplainOptions {
   /** How many samples are predicted at once, as in predict(x, {batchSize}). Default 1. */
@@ -60,9 +60,7 @@ export async function explainModel(model: LayersModel, options: ExplainOptions =
   }
   checkOptionNames('explainModel', options, ['rows', 'print'], '{rows: 32}');
   const {rows = 1, print = true} = options;
-  if (!Number.isInteger(rows) || rows < 1) {
-    throw new Error(`explainModel: rows is ${describeValue(rows)}; give a whole number of at least 1.`);
-  }
+  checkCount('explainModel', 'rows', rows);
   await ready();
   const active = backend();
   const chooser = isWebGPUBackend(active) ? chooserOf(active) : undefined;

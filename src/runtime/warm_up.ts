@@ -1,40 +1,61 @@
 /**
- * warmUp(): what makes a first predict slow, done before it. On WebGPU that is the compiling of programs, one after the
- * other as predict comes by them; here all of a model's are compiled at once, in parallel.
+ * warmUp(): does before the first predict what makes it slow. On WebGPU that is compiling programs; predict compiles
+ * them one after the other, warmUp all of a model's in parallel.
+ *
+ * The cost model was fitted to one family of GPUs. On any other, warmUp measures the plans predicted fastest and keeps
+ * the winners, as tune() does.
  */
 import {unlessLost} from '../../kernels/webgpu/device_loss.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
+import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import type {MatMulProblem} from '../../kernels/webgpu/plan.js';
 import {activeBackend, checkActive} from '../tfjs/active_backend.js';
 import {compileInParallel} from '../tfjs/compile.js';
 import {
   checkInputs, checkModel, predictOnce, predictZeros, type ModelInputs, type PredictModel,
 } from '../tfjs/predict_model.js';
-import {chooserOf} from '../tuning/choose.js';
-import {checkCache} from '../tuning/tune_options.js';
+import {chooserOf, observeProblems, type PlanChooser} from '../tuning/choose.js';
+import {measurePlans} from '../tuning/tune.js';
+import type {SkippedProduct, TunedProduct} from '../tuning/tune_options.js';
+import {checkBoolean, checkCount, checkOptionNames, describeValue} from '../util/options.js';
+
+/** Plans measured for each product on a GPU that the cost model was not fitted to. */
+const CANDIDATES = 3;
 
 export interface WarmUpOptions {
-  /** As in predict(x, {batchSize}). Where no inputs are given, also how many samples are made up; then 1 by default. */
+  /** As in predict(x, {batchSize}). Without inputs, also the number of samples that are made up; then 1 by default. */
   batchSize?: number;
-  /** Where tune() kept its results, as told to it; false: do not wait for them. Default true. */
-  cache?: boolean | string;
+  /** Whether plans stored by earlier visits are used and measured ones stored, as in tune(). Default true. */
+  cache?: boolean;
+  /**
+   * Time for measuring plans on GPUs of a family that the cost model was not fitted to, in ms; 0 for none. The products
+   * predicted to take longest come first. Default 2000.
+   */
+  measureMs?: number;
 }
 
 export interface WarmUpReport {
-  /** Milliseconds it took. */
+  /** Duration of the call, in ms. */
   ms: number;
   /** WebGPU programs compiled; 0 on other backends. */
   programs: number;
+  /** Products whose plan was measured, now or on an earlier visit; empty if none had to be. */
+  tuned: TunedProduct[];
+  /** Products that should have been measured but were not, and why. */
+  skipped: SkippedProduct[];
 }
 
 /**
- * Makes the first predict as fast as the others: compiles all WebGPU programs of a model's predict in parallel, for
- * inputs of just these shapes, after the plans have arrived that tune() kept. On other backends it predicts once and
- * drops the result.
+ * Makes the first predict as fast as later ones: compiles all WebGPU programs of a model's predict in parallel, for
+ * inputs of these shapes. Waits for stored plans first, and measures plans if the GPU's family is unknown to the cost
+ * model. On other backends it predicts once and drops the result.
  *
+ * ```ts
  * await warmUp(model);                       // one sample
  * await warmUp(model, tf.zeros([8, 784]));   // eight at once
+ * ```
  *
- * @param inputs what predict will get, its shapes above all: it is not disposed. Made up of zeros if not given.
+ * @param inputs what predict will get; only its shapes matter, and it is not disposed. Default: zeros.
  * @throws Error naming the argument that is wrong, or what predict throws, or if a program does not compile, the
  *     WebGPU device is lost, or another backend becomes the active one meanwhile.
  */
@@ -44,42 +65,53 @@ export async function warmUp(
   if (inputs !== undefined) {
     checkInputs('warmUp', inputs);
   }
-  const {batchSize, cache = true} = checkOptions(options);
+  const {batchSize, cache, measureMs} = checkOptions(options);
   const active = await activeBackend('warmUp');
   const start = performance.now();
   const run = () => inputs ? predictOnce(model, inputs, batchSize) : predictZeros('warmUp', model, batchSize ?? 1);
-  let programs = 0;
+  const report: WarmUpReport = {ms: 0, programs: 0, tuned: [], skipped: []};
   if (isWebGPUBackend(active)) {
-    const chooser = chooserOf(active);
-    const compile = () => {
-      checkActive('warmUp', active);
-      return compileInParallel(active, run);
-    };
-    programs = await unlessLost('warmUp', active.device, async () => {
-      if (cache !== false) {
-        await chooser.load(cache);
+    await unlessLost('warmUp', active.device, async () => {
+      const chooser = chooserOf(active);
+      if (cache) {
+        await chooser.load();
       }
-      // Twice: tfjs runs some operations on the CPU as long as their inputs are there; the first time uploads them.
-      return await compile() + await compile();
+      let problems: MatMulProblem[] = [];
+      const compile = () => {
+        checkActive('warmUp', active);
+        return compileInParallel(active, () => problems = observeProblems(run));
+      };
+      report.programs += await compile();
+      if (measureMs > 0 && !chooser.isFitted && problems.length > 0) {
+        const {tuned, skipped} = await measure(active, chooser, problems, cache, measureMs);
+        Object.assign(report, {tuned, skipped});
+      }
+      // Compiles the measured plans; and what tfjs ran on the CPU the first time, because its inputs were there.
+      report.programs += await compile();
     });
   } else {
     run();
   }
-  return {ms: performance.now() - start, programs};
+  report.ms = performance.now() - start;
+  return report;
 }
 
-function checkOptions(options: WarmUpOptions): WarmUpOptions {
-  if (options === null || typeof options !== 'object') {
-    throw new Error(`warmUp: options is ${String(options)}; give an object such as {batchSize: 32}.`);
+function measure(
+    webgpu: WebGPUBackend, chooser: PlanChooser, problems: MatMulProblem[], cache: boolean, maxMs: number) {
+  const predicted = new Map(problems.map(problem => [problem, chooser.explain(problem).prediction.ms]));
+  const longestFirst = [...problems].sort((a, b) => predicted.get(b)! - predicted.get(a)!);
+  return measurePlans('warmUp', webgpu, longestFirst, {candidates: CANDIDATES, maxMs, cache});
+}
+
+function checkOptions(options: WarmUpOptions) {
+  checkOptionNames('warmUp', options, ['batchSize', 'cache', 'measureMs'], '{batchSize: 32}');
+  const {batchSize, cache = true, measureMs = 2000} = options;
+  if (batchSize !== undefined) {
+    checkCount('warmUp', 'batchSize', batchSize);
   }
-  const unknown = Object.keys(options).find(name => name !== 'batchSize' && name !== 'cache');
-  if (unknown !== undefined) {
-    throw new Error(`warmUp: there is no option '${unknown}'; the options are batchSize, cache.`);
+  checkBoolean('warmUp', 'cache', cache);
+  if (!(measureMs >= 0)) {
+    throw new Error(`warmUp: measureMs is ${describeValue(measureMs)}; give milliseconds, 0 to measure nothing.`);
   }
-  const {batchSize = 1, cache = true} = options;
-  if (!Number.isInteger(batchSize) || batchSize < 1) {
-    throw new Error(`warmUp: batchSize is ${String(batchSize)}; give a whole number of at least 1.`);
-  }
-  checkCache('warmUp', cache);
-  return options;
+  return {batchSize, cache, measureMs};
 }

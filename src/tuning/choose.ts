@@ -1,27 +1,25 @@
 /**
- * Which plan runs a product: the tuned one if this product was tuned on this GPU, else the one predicted to be fastest.
- * Asked at every kernel call, so what was answered once is a look-up by a short string.
+ * Selects the plan that runs a product: the tuned one if this product was tuned on this GPU, else the one predicted
+ * fastest. Every kernel call asks, so selections are cached by a short string.
  *
- * Kernels are synchronous and storage is not. So tuned plans are read once for each device, from the moment its backend
- * is set up; products that run before they have arrived take the predicted plan, later ones the tuned one. warmUp and
- * tune wait for them.
+ * Kernels are synchronous, storage is not. Tuned plans are read once per device, beginning when its backend is set up.
+ * Products that run before the plans have arrived take the predicted plan; warmUp and tune wait for them.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
 import {watchLoss} from '../../kernels/webgpu/device_loss.js';
 import {describePlan, planName, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
 import {predict, type Prediction} from './cost_model.js';
-import {adapterNames, profileOf, type AdapterNames, type DeviceProfile} from './device_profile.js';
+import {adapterNames, FITTED_FAMILY, profileOf, type AdapterNames, type DeviceProfile} from './device_profile.js';
 import {forcedPlan, printPlan} from './plan_flags.js';
-import type {CachePlace} from './plan_store.js';
 import {adapterKey, mergeRecords, productKey, readTuned, type TunedPlan, type TuningRecord} from './plan_cache.js';
 
-/** Answers kept at most: enough for any model, and a bound for an app whose rows never repeat. */
-const MAX_ANSWERS = 4096;
+/** Largest number of cached selections: enough for any model, a bound for an app whose rows never repeat. */
+const MAX_SELECTIONS = 4096;
 
 /**
- * A plan tuned for some rows serves up to so many times more or fewer, if none was tuned for just these: how many
- * workgroups there are hardly changes then. Not where rows are few: a GEMV is made for a certain number.
+ * A tuned plan also serves other numbers of rows, if their ratio is at most ROWS_RATIO and both exceed FEW_ROWS. The
+ * number of workgroups hardly changes then. A GEMV for few rows is made for one number of them.
  */
 const ROWS_RATIO = 1.25;
 const FEW_ROWS = 16;
@@ -31,23 +29,28 @@ export interface RankedPlan {
   prediction: Prediction;
 }
 
-/** Chooses on one device. */
+/** Selects plans on one device. */
 export class PlanChooser {
-  /** Which GPU's tuning this is, in the cache. */
+  /** The GPU's key in the stored plans. */
   readonly adapter: string;
   private readonly known: DeviceProfile;
   private record: TuningRecord = {plans: {}};
-  private readonly answers = new Map<string, Plan>();
-  private readonly loads = new Map<CachePlace, Promise<void>>();
+  private readonly selections = new Map<string, Plan>();
+  private loading: Promise<void> | undefined;
 
   constructor(private readonly limits: ProgramLimits, names: Required<AdapterNames>) {
     this.adapter = adapterKey(names);
     this.known = profileOf(names);
   }
 
-  /** The device's figures: measured if they were, else its family's. */
+  /** The device's profile: measured by tune(), else looked up. */
   get profile(): DeviceProfile {
     return this.record.profile ?? this.known;
+  }
+
+  /** Whether the cost model was fitted to this GPU's family; on any other, predictions rest on a guessed profile. */
+  get isFitted(): boolean {
+    return this.known.name === FITTED_FAMILY;
   }
 
   get isMeasured(): boolean {
@@ -58,20 +61,20 @@ export class PlanChooser {
     const {rows, shape, pattern, dtype, epilogue} = problem;
     const key = `${rows} ${shape[0]} ${shape[1]} ${pattern.n} ${pattern.m} ${pattern.vectorLength} ${dtype} ` +
         `${epilogue.activation} ${epilogue.hasBias} ${epilogue.prelu} ${forcedPlan()}`;
-    let plan = this.answers.get(key);
+    let plan = this.selections.get(key);
     if (!plan) {
-      if (this.answers.size >= MAX_ANSWERS) {
-        this.answers.clear();
+      if (this.selections.size >= MAX_SELECTIONS) {
+        this.selections.clear();
       }
       const {why, ...choice} = this.explain(problem);
       plan = choice.plan;
       printPlan(problem, plan, why);
-      this.answers.set(key, plan);
+      this.selections.set(key, plan);
     }
     return plan;
   }
 
-  /** The plan that runs a product, and why that one. */
+  /** Selects the plan that runs a product, and says why. */
   explain(problem: MatMulProblem): RankedPlan & {why: string} {
     const forced = forcedPlan();
     const ranked = this.ranked(problem);
@@ -85,21 +88,21 @@ export class PlanChooser {
       const {plan, tuned: {ms}} = tuned;
       return {
         plan, prediction: predict(plan, problem, this.profile),
-        why: `measured by tune(): ${(ms * 1000).toFixed(1)} µs${unmet}`,
+        why: `measured: ${(ms * 1000).toFixed(1)} µs${unmet}`,
       };
     }
     const [{plan, prediction}] = ranked;
     return {plan, prediction, why: `predicted fastest of ${ranked.length}, bound by ${prediction.bound}${unmet}`};
   }
 
-  /** Every plan on offer, the one predicted fastest first; of two alike the one that the kernels name first. */
+  /** All candidate plans, the one predicted fastest first. Of equal predictions, the earlier candidate is first. */
   ranked(problem: MatMulProblem): RankedPlan[] {
     return candidatePlans(problem, this.limits)
       .map(plan => ({plan, prediction: predict(plan, problem, this.profile)}))
       .sort((a, b) => a.prediction.ms - b.prediction.ms);
   }
 
-  /** What was measured for this product, or for nearly as many rows, if the kernels still offer it. */
+  /** The plan measured for this product or for a similar number of rows, if it is still a candidate. */
   tunedPlan(problem: MatMulProblem): {plan: Plan; tuned: TunedPlan} | undefined {
     const {rows} = problem;
     const ratio = (tuned: TunedPlan) => Math.max(tuned.rows, rows) / Math.min(tuned.rows, rows);
@@ -117,52 +120,48 @@ export class PlanChooser {
     return undefined;
   }
 
-  /** Goes by these measurements from now on. */
+  /** Selects by these measurements from now on. */
   learn(record: TuningRecord): void {
     this.record = mergeRecords(this.record, record);
-    this.answers.clear();
+    this.selections.clear();
   }
 
-  /** Learns what is stored there, once. */
-  load(place: CachePlace): Promise<void> {
-    let load = this.loads.get(place);
-    if (!load) {
-      load = readTuned(place, this.adapter).then(record => {
-        if (record) {
-          // What was measured here since is newer.
-          this.record = mergeRecords(record, this.record);
-          this.answers.clear();
-        }
-      });
-      this.loads.set(place, load);
-    }
-    return load;
+  /** Learns the stored measurements; reads them once. */
+  load(): Promise<void> {
+    this.loading ??= readTuned(this.adapter).then(record => {
+      if (record) {
+        // What was measured here since is newer.
+        this.record = mergeRecords(record, this.record);
+        this.selections.clear();
+      }
+    });
+    return this.loading;
   }
 }
 
 const choosers = new WeakMap<GPUDevice, PlanChooser>();
 
-/** The chooser of a backend's device; made, and sent for what is stored, when first asked for. */
+/** The chooser of a backend's device. The first call creates it and begins to load the stored plans. */
 export function chooserOf(backend: WebGPUBackend): PlanChooser {
   let chooser = choosers.get(backend.device);
   if (!chooser) {
     watchLoss(backend.device);
     chooser = new PlanChooser(backend.device.limits, adapterNames(backend));
     choosers.set(backend.device, chooser);
-    void chooser.load(true);
+    void chooser.load();
   }
   return chooser;
 }
 
 let observer: ((problem: MatMulProblem) => void) | undefined;
 
-/** The kernels' choice on the WebGPU backend. */
+/** Selects the plan of a kernel call on the WebGPU backend. */
 export function choosePlan(problem: MatMulProblem, backend: WebGPUBackend): Plan {
   observer?.(problem);
   return chooserOf(backend).choose(problem);
 }
 
-/** The products that are multiplied on WebGPU while `run` runs. */
+/** @returns the products multiplied on WebGPU while `run` runs. */
 export function observeProblems(run: () => void): MatMulProblem[] {
   const problems: MatMulProblem[] = [];
   const outer = observer;

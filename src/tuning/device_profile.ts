@@ -39,6 +39,9 @@ export interface AdapterNames {
   description?: string;
 }
 
+/** The family that the cost model was fitted to. All other profiles are guesses from public figures. */
+export const FITTED_FAMILY = 'NVIDIA Hopper';
+
 const KB = 1024;
 const MB = 1024 * KB;
 
@@ -69,7 +72,7 @@ const FAMILIES: ReadonlyArray<[RegExp, string, Figures]> = [
   // knows no more than the vendor (seen with an H200), the GPU is taken for a data centre's: a bet, for it may also be
   // newer than the browser. Of the 228 KB that a Hopper core could give to workgroups, plans find 51: where their
   // workgroups need more at once, some take another wave.
-  [/^nvidia *$|nvidia.*(hopper|\bgh200|\bh(100|200|800)\b|0x23)/, 'NVIDIA Hopper',
+  [/^nvidia *$|nvidia.*(hopper|\bgh200|\bh(100|200|800)\b|0x23)/, FITTED_FAMILY,
     [58, 4060, 50 * MB, 5550, 33_400, 3.5, 132, 512, 51 * KB, KB, 256]],
   [/nvidia.*(\ba100\b|0x20)/, 'NVIDIA A100', [19.5, 1400, 40 * MB, 4500, 19_500, 3, 108, 512, 164 * KB, KB, 256]],
   [/nvidia.*blackwell/, 'NVIDIA Blackwell', [30.9, 620, 48 * MB, 3000, 15_400, 4, 48, 512, 100 * KB, KB, 256]],

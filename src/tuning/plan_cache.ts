@@ -1,30 +1,29 @@
 /**
- * Plans that were measured to be the best, kept from one visit to the next.
+ * The results of tune(), stored from one visit to the next.
  *
- * A stored plan is never run as it stands: it is only a name, to be compared with the names of the plans that the
- * kernels offer for a product on this device (planName). What a stale or a tampered file says is then at worst ignored.
+ * A stored plan never runs as it stands. It is a name, compared with the names of the plans that the kernels offer for
+ * a product on this device (planName); a stale or forged name matches none.
  *
- * The key is what a measurement holds for: the adapter; rows, k, n, pattern and storage of the product; and the version
- * of the kernels. Bias and activation are not in it: they cost the same in every plan.
+ * A measurement holds for an adapter, for rows, k, n, pattern and storage of a product, and for a version of the
+ * kernels. Bias and activation cost the same in every plan.
  */
 import {PLANS_VERSION, type MatMulProblem} from '../../kernels/webgpu/plan.js';
 import {formatPattern} from '../format/pattern.js';
 import {plausible, type AdapterNames, type DeviceProfile} from './device_profile.js';
-import {openStore, type CachePlace} from './plan_store.js';
+import {openStore} from './plan_store.js';
 
-/** The best plan for some rows of a product. */
+/** The fastest plan for a number of rows of a product. */
 export interface TunedPlan {
   rows: number;
-  /** Its {@link planName}. */
+  /** Its planName(). */
   plan: string;
-  /** Milliseconds measured, and those of the plan that would have been taken untuned. */
+  /** Measured ms of that plan, and of the plan that runs without tuning. */
   ms: number;
   defaultMs: number;
 }
 
-/** What is known of one GPU. */
+/** What was measured on one GPU. */
 export interface TuningRecord {
-  /** Measured. */
   profile?: DeviceProfile;
   /** By {@link productKey}. */
   plans: Record<string, TunedPlan[]>;
@@ -44,46 +43,39 @@ export function adapterKey({vendor, architecture, device, description}: AdapterN
   return [vendor, architecture, device, description].join(' | ');
 }
 
-/** What is stored for an adapter; undefined if that is nothing, or cannot be read. Warns of damage. */
-export async function readTuned(place: CachePlace, adapter: string): Promise<TuningRecord | undefined> {
-  let name: string | undefined;
-  let text: string | undefined;
-  try {
-    const store = openStore(place);
-    name = store?.name;
-    text = await store?.read();
-  } catch {
-    return undefined; // a page without storage has no tuned plans, and needs none
+/** @returns what is stored for an adapter; undefined if nothing is, or it can't be read. Warns if it is damaged. */
+export async function readTuned(adapter: string): Promise<TuningRecord | undefined> {
+  const store = openStore();
+  const text = await store?.read().catch(() => undefined); // a page without storage has no tuned plans and needs none
+  const adapters = parseAdapters(text);
+  if (!adapters) {
+    console.warn(`tfjs-nm-sparse: the stored plans in ${store?.name} are damaged and ignored; ` +
+      'the next tune() measures and replaces them.');
   }
-  const {adapters, damage} = parseDocument(text);
-  if (damage !== undefined) {
-    console.warn(`tfjs-nm-sparse: the cache of tuned plans, ${name}, is damaged: ${damage}. ` +
-      'The next tune() measures and stores what is missing.');
-  }
-  return adapters[adapter];
+  return adapters?.[adapter];
 }
 
 /**
  * Adds to what is stored for an adapter.
  * @returns where it is stored.
- * @throws Error if it cannot be.
+ * @throws Error if it can't be stored.
  */
-export async function storeTuned(place: CachePlace, adapter: string, added: TuningRecord): Promise<string> {
-  const store = openStore(place);
+export async function storeTuned(adapter: string, added: TuningRecord): Promise<string> {
+  const store = openStore();
   if (!store) {
     throw new Error('there is neither IndexedDB here nor a file system.');
   }
   await store.update(text => {
-    const {adapters} = parseDocument(text);
-    // What the reader would refuse is not stored, nor kept.
-    const record = mergeRecords(adapters[adapter], soundRecord(added, () => undefined));
-    const document: Document = {version: PLANS_VERSION, adapters: {...adapters, [adapter]: record}};
+    const adapters = parseAdapters(text) ?? {};
+    const document: Document = {
+      version: PLANS_VERSION, adapters: {...adapters, [adapter]: mergeRecords(adapters[adapter], added)},
+    };
     return JSON.stringify(document, undefined, 1);
   });
   return store.name;
 }
 
-/** A record with what another adds or knows better. */
+/** A record with all entries of both; where both have one, that of `added`. */
 export function mergeRecords(old: TuningRecord = {plans: {}}, added: TuningRecord): TuningRecord {
   const plans = {...old.plans};
   for (const [key, tuned] of Object.entries(added.plans)) {
@@ -94,64 +86,22 @@ export function mergeRecords(old: TuningRecord = {plans: {}}, added: TuningRecor
   return {...(profile && {profile}), plans};
 }
 
-/**
- * The sound entries of a stored document; none if it is of another version.
- * @returns `damage` says what else it holds; undefined if nothing.
- */
-function parseDocument(text: string | undefined): {adapters: Document['adapters']; damage?: string} {
+/** @returns the records of a stored document; none if it is of another version; undefined if it is damaged. */
+function parseAdapters(text: string | undefined): Document['adapters'] | undefined {
   if (text === undefined) {
-    return {adapters: {}};
+    return {};
   }
-  let document: unknown;
   try {
-    document = JSON.parse(text);
-  } catch (error) {
-    return {adapters: {}, damage: (error as Error).message};
+    const {version, adapters} = JSON.parse(text) as Document;
+    const isOlder = typeof version === 'number' && version !== PLANS_VERSION;
+    return isOlder ? {} : Object.values(adapters).every(isSound) ? adapters : undefined;
+  } catch {
+    return undefined;
   }
-  const {version, adapters} = isObject(document) ? document : {};
-  if (typeof version !== 'number' || !isObject(adapters)) {
-    return {adapters: {}, damage: 'it holds something else'};
-  }
-  if (version !== PLANS_VERSION) {
-    return {adapters: {}};
-  }
-  const dropped: string[] = [];
-  const sound = Object.fromEntries(Object.entries(adapters).map(([adapter, record]) =>
-    [adapter, soundRecord(record, what => dropped.push(`${what} of '${adapter}'`))]));
-  return {adapters: sound, ...(dropped.length > 0 && {damage: `it has no sound ${dropped.slice(0, 3).join(', ')}`})};
 }
 
-/** What can be used of a stored record; the rest is reported by name. */
-function soundRecord(record: unknown, drop: (what: string) => void): TuningRecord {
-  const {profile, plans} = isObject(record) ? record : {};
-  const sound: TuningRecord = {plans: {}};
-  if (isObject(profile) && plausible(profile)) {
-    sound.profile = plausible(profile);
-  } else if (profile !== undefined) {
-    drop('profile');
-  }
-  if (!isObject(plans)) {
-    drop('plans');
-    return sound;
-  }
-  for (const [key, tuned] of Object.entries(plans)) {
-    const all: unknown[] = Array.isArray(tuned) ? tuned : [undefined];
-    const usable = all.filter(isTunedPlan);
-    if (usable.length < all.length) {
-      drop(`plan for '${key}'`);
-    }
-    if (usable.length > 0) {
-      sound.plans[key] = usable;
-    }
-  }
-  return sound;
-}
-
-function isTunedPlan(tuned: unknown): tuned is TunedPlan {
-  return isObject(tuned) && typeof tuned.plan === 'string' &&
-    [tuned.rows, tuned.ms, tuned.defaultMs].every(value => Number.isFinite(value) && value as number > 0);
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+/** Whether all figures that are divided by or shown are positive numbers. */
+function isSound({profile, plans}: TuningRecord): boolean {
+  return (profile === undefined || plausible(profile) !== undefined) && Object.values(plans).every(tuned =>
+    tuned.every(({rows, ms, defaultMs}) => Math.min(rows, ms, defaultMs) > 0));
 }

@@ -1,23 +1,20 @@
 /**
  * One text that outlives the page or the process: in IndexedDB in browsers, in a file in Node.
  *
- * The package is one build for both. Node's modules come from process.getBuiltinModule, at run time, so that no bundler
- * for browsers ever sees an import of them.
+ * The package is one build for both. Node's modules come from process.getBuiltinModule at run time, so that bundlers
+ * for browsers see no import of them.
  */
 import type * as fs from 'node:fs/promises';
 import type * as os from 'node:os';
 import type * as path from 'node:path';
 import {get, update, type UseStore} from 'idb-keyval';
 
-/** true: the place usual on this platform. A string: the path of a file, in Node. */
-export type CachePlace = true | string;
-
 export interface TextStore {
-  /** Where it is, for people to read. */
+  /** Where it is, for messages. */
   readonly name: string;
   /** @returns undefined if nothing is stored yet. */
   read(): Promise<string | undefined>;
-  /** Stores what `change` makes of the present text. Nobody ever reads a half of it. */
+  /** Replaces the text by `change` of it, atomically. */
   update(change: (text: string | undefined) => string): Promise<void>;
 }
 
@@ -27,24 +24,14 @@ const KEY = 'tuned-plans';
 /** IndexedDB that has not answered after this many ms counts as missing: some browsers then never answer. */
 const ANSWER_MS = 2000;
 
-/**
- * @returns undefined where there is neither IndexedDB nor Node's file system.
- * @throws Error if a path is given where there are no files.
- */
-export function openStore(place: CachePlace): TextStore | undefined {
+/** @returns undefined where there is neither IndexedDB nor Node's file system (Node 20.16 or newer). */
+export function openStore(): TextStore | undefined {
   const modules = nodeModules();
-  if (typeof place === 'string') {
-    if (!modules) {
-      throw new Error(`cache is '${place}', a path, and there are no files here (a browser, or Node before 20.16); ` +
-        'give true, for the place usual here, or false.');
-    }
-    return new FileStore(place, modules);
-  }
-  return modules ? new FileStore(defaultPath(modules), modules) :
+  return modules ? new FileStore(filePath(modules), modules) :
     typeof indexedDB === 'undefined' ? undefined : new BrowserStore();
 }
 
-/** A database that exists only once something is stored in it, and is open only while it is used. */
+/** A database that is created by the first update and open only while it is used. */
 export class BrowserStore implements TextStore {
   readonly name: string;
 
@@ -81,7 +68,7 @@ function openDatabase(name: string, create: boolean): Promise<IDBDatabase | unde
       if (create) {
         request.result.createObjectStore(OBJECT_STORE);
       } else {
-        request.transaction?.abort(); // IndexedDB then removes what opening has created
+        request.transaction?.abort(); // IndexedDB then removes the database that opening created
       }
     };
     request.onsuccess = () => resolve(request.result);
@@ -93,7 +80,7 @@ function openDatabase(name: string, create: boolean): Promise<IDBDatabase | unde
 async function answered<T>(work: Promise<T>): Promise<T> {
   let done = false;
   const silent = async () => {
-    // In several waits, so that a page that is busy for long loses one of them only.
+    // Several waits, so that a long task of the page uses up only one of them.
     for (let i = 0; i < 4 && !done; ++i) {
       await new Promise(resolve => setTimeout(resolve, ANSWER_MS / 4));
     }
@@ -118,8 +105,8 @@ function nodeModules(): NodeModules | undefined {
   return load && {fs: load('node:fs/promises'), os: load('node:os'), path: load('node:path')};
 }
 
-/** The user's folder for what can be made again. */
-function defaultPath({os, path}: NodeModules): string {
+/** In the user's cache folder. */
+function filePath({os, path}: NodeModules): string {
   const {XDG_CACHE_HOME, LOCALAPPDATA} = process.env;
   const home = os.homedir();
   const folder = XDG_CACHE_HOME || (process.platform === 'win32' ? LOCALAPPDATA || path.join(home, 'AppData', 'Local') :
@@ -141,10 +128,10 @@ class FileStore implements TextStore {
     }
   }
 
-  /** Written beside the file and renamed. Of two processes that update at once, one's change is lost; no file is. */
+  /** Writes beside the file and renames. If two processes update at once, one change is lost, never the file. */
   async update(change: (text: string | undefined) => string): Promise<void> {
     const {fs, path} = this.modules;
-    // In a folder that others may write to, a name that can be guessed could be a link that they have put there.
+    // A random name: in a folder that others may write to, a predictable one could be a link to another file.
     const temporary = `${this.name}.${crypto.randomUUID()}.tmp`;
     const text = change(await this.read());
     await fs.mkdir(path.dirname(this.name), {recursive: true});

@@ -1,6 +1,6 @@
 /**
- * tune(): measures which plan is fastest, where choose.ts can only predict it. Only the few plans predicted fastest are
- * measured, and the one that would run untuned among them: predictions are good enough to leave out the rest.
+ * tune(): measures which plan is fastest; choose.ts can only predict it. Predictions are good enough to leave out most
+ * plans, so only the few predicted fastest are measured, and the plan that runs without tuning among them.
  */
 import {getBackend} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
@@ -9,33 +9,38 @@ import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {describePlan, planName, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
 import {formatPattern} from '../format/pattern.js';
 import {activeBackend} from '../tfjs/active_backend.js';
+import {predictOnce, predictZeros, type PredictModel} from '../tfjs/predict_model.js';
 import {chooserOf, observeProblems, type PlanChooser} from './choose.js';
 import {predict} from './cost_model.js';
 import {fastestPlan} from './measure/compare_plans.js';
 import {measureProfile} from './measure/probes.js';
-import {predictOnce, predictZeros, type PredictModel} from '../tfjs/predict_model.js';
+import {mergeRecords, productKey, storeTuned, type TuningRecord} from './plan_cache.js';
 import {
   checkTuneArguments, toProblem, type CheckedOptions, type ProductShape, type SkippedProduct, type TunedProduct,
-  type TuneOptions, type TuneReport,
+  type TuneOptions, type TuneProgress, type TuneReport,
 } from './tune_options.js';
-import {mergeRecords, productKey, storeTuned, type TuningRecord} from './plan_cache.js';
 
-/** The call before. Two at once would time each other's work. */
+/** Plans that tune() measures for each product. */
+const CANDIDATES = 8;
+
+/** The call before this one. Two at once would time each other's work. */
 let previous: Promise<unknown> = Promise.resolve();
 
 /**
- * Finds the fastest WebGPU programs for a model's N:M products on this GPU, by measuring. From then on predict uses
- * them, and on later visits too (see `cache`); what is known already is not measured again.
+ * Measures the fastest WebGPU plans for a model's N:M products on this GPU. From then on predict uses them, on later
+ * visits too (option `cache`). Products tuned before are not measured again.
  *
+ * ```ts
  * const {tuned} = await tune(model, {rows: [1, 32]});
  * await tune([{rows: 1, k: 4096, n: 11008, pattern: '8:32v32', dtype: 'float16'}]);
+ * ```
  *
- * Takes about a second for each different product, and GPU memory for one at a time; the user's tensors and backend are
- * left alone, and so are the states of recurrent layers. Calls wait for each other.
- * @param target a LayersModel, a GraphModel or the like, which predicts zeros once to show what it multiplies; or the
- *     products themselves.
- * @returns for each product what was found, or why it was skipped. Bias and activation make no difference to a plan,
- *     so products that differ in these alone are tuned once.
+ * Takes about a second per product, and GPU memory for one product at a time. Tensors, backend and the states of
+ * recurrent layers stay as they are. Calls wait for each other.
+ * @param target a LayersModel, a GraphModel or another object with `predict`, which predicts zeros once to show its
+ *     products; or the products themselves.
+ * @returns for each product its plan, or why it was skipped. Plans do not depend on bias and activation, so products
+ *     that differ in these alone are tuned once.
  * @throws Error naming the argument that is wrong, or if the active backend is not a WebGPU one, before any GPU work;
  *     or if the device is lost.
  */
@@ -48,41 +53,55 @@ export async function tune(
     throw new Error(`tune: the active backend is '${getBackend()}', where there is nothing to tune; import ` +
       "'@tensorflow/tfjs-backend-webgpu' and await tf.setBackend('webgpu') first.");
   }
-  const problems = unique(shapes ?? productsOf(target as PredictModel, checked));
-  const turn = previous.then(() =>
-    unlessLost('tune', webgpu.device, () => tuneProducts(webgpu, problems, checked)));
-  previous = turn.catch(() => undefined);
-  return turn;
+  const problems = shapes ?? productsOf(target as PredictModel, checked);
+  return measurePlans('tune', webgpu, problems, {...checked, candidates: CANDIDATES});
 }
 
-/** One call of tune. */
-interface Session {
+export interface MeasureOptions {
+  /** Plans measured for each product. */
+  candidates: number;
+  /** Time after which no measurement begins, in ms. */
+  maxMs: number;
+  /** Whether stored results are used and new ones stored. */
+  cache: boolean;
+  onProgress?: (progress: TuneProgress) => void;
+}
+
+/**
+ * Measures and keeps the fastest plan of each product, in their order. Calls wait for each other.
+ * @param problems products that differ in bias and activation alone are measured once.
+ */
+export function measurePlans(
+    caller: string, webgpu: WebGPUBackend, problems: MatMulProblem[], options: MeasureOptions): Promise<TuneReport> {
+  const unique = [...new Map(problems.map(problem => [`${problem.rows} ${productKey(problem)}`, problem])).values()];
+  const call = previous.then(() =>
+    unlessLost(caller, webgpu.device, () => measureAll({caller, webgpu, options}, unique)));
+  previous = call.catch(() => undefined);
+  return call;
+}
+
+interface Call {
+  caller: string;
   webgpu: WebGPUBackend;
-  chooser: PlanChooser;
-  options: CheckedOptions;
-  /** performance.now() after which no measurement is begun. */
-  deadline: number;
-  /** What was measured so far. */
-  found: TuningRecord['plans'];
+  options: MeasureOptions;
 }
 
-async function tuneProducts(
-    webgpu: WebGPUBackend, problems: MatMulProblem[], options: CheckedOptions): Promise<TuneReport> {
-  const {cache, maxMs, onProgress} = options;
+async function measureAll(call: Call, problems: MatMulProblem[]): Promise<TuneReport> {
+  const {webgpu, options: {cache, maxMs, onProgress}} = call;
   const start = performance.now();
   const chooser = chooserOf(webgpu);
-  if (cache !== false) {
-    await chooser.load(cache);
+  if (cache) {
+    await chooser.load();
   }
-  const session: Session = {webgpu, chooser, options, deadline: start + maxMs, found: {}};
+  const found: TuningRecord = {plans: {}};
   const report: TuneReport = {tuned: [], skipped: [], ms: 0};
-  // Record the untuned plans now: measuring the device profile below improves the predictions, and the speedup must be
-  // reported against what ran before.
-  const defaults = problems.map(problem => chooser.ranked(problem)[0].plan);
+  // Recorded now: measuring the device profile below changes the predictions, and the speedup is reported against the
+  // plan that ran before.
+  const untuned = problems.map(problem => chooser.ranked(problem)[0].plan);
   try {
     for (const [i, problem] of problems.entries()) {
-      const result = await tuneProduct(session, problem, defaults[i])
-        .catch((error: Error) => skip(webgpu, problem, error));
+      const result = await measureProduct(call, chooser, problem, untuned[i], start + maxMs, found)
+        .catch((error: Error) => skip(call, problem, error));
       const skipped = 'reason' in result;
       if (skipped) {
         report.skipped.push(result);
@@ -95,10 +114,10 @@ async function tuneProducts(
       });
     }
   } finally {
-    // Also after an error: what was measured holds.
-    if (cache !== false && Object.keys(session.found).length > 0) {
+    // After an error too: what was measured until then holds.
+    if (cache && Object.keys(found.plans).length > 0) {
       const {adapter, profile, isMeasured} = chooser;
-      await storeTuned(cache, adapter, {plans: session.found, ...(isMeasured && {profile})}).then(
+      await storeTuned(adapter, {...found, ...(isMeasured && {profile})}).then(
         place => report.storedIn = place, (error: Error) => report.notStored = error.message);
     }
   }
@@ -106,32 +125,39 @@ async function tuneProducts(
   return report;
 }
 
-/** @throws Error why the product is skipped. */
-async function tuneProduct(session: Session, problem: MatMulProblem, untuned: Plan): Promise<TunedProduct> {
-  const {webgpu, chooser, options: {again, maxCandidates, maxMs}, deadline} = session;
+/**
+ * @param untuned the plan that runs without tuning.
+ * @param deadline as of performance.now().
+ * @param found gets what was measured.
+ * @throws Error why the product is skipped.
+ */
+async function measureProduct(
+    {webgpu, options: {candidates, maxMs}}: Call, chooser: PlanChooser, problem: MatMulProblem, untuned: Plan,
+    deadline: number, found: TuningRecord): Promise<TunedProduct> {
   const known = chooser.tunedPlan(problem);
-  if (!again && known?.tuned.rows === problem.rows) {
+  if (known?.tuned.rows === problem.rows) {
     return describeTuned(chooser, problem, {...known.tuned, plan: known.plan, cached: true});
   }
   if (performance.now() >= deadline) {
-    throw new Error(`maxMs (${maxMs}) was over before it was reached`);
+    throw new Error(`the ${maxMs} ms for measuring were over before it was reached`);
   }
   if (!chooser.isMeasured) {
     chooser.learn({profile: await measureProfile(webgpu), plans: {}});
   }
-  const fastest = await fastestPlan(webgpu, problem, contenders(chooser, problem, untuned, maxCandidates), deadline);
+  const others = chooser.ranked(problem).map(({plan}) => plan).filter(plan => planName(plan) !== planName(untuned));
+  const fastest = await fastestPlan(webgpu, problem, [untuned, ...others.slice(0, candidates - 1)], deadline);
   const {plan, ms, defaultMs} = fastest;
   const record = {plans: {[productKey(problem)]: [{rows: problem.rows, plan: planName(plan), ms, defaultMs}]}};
   chooser.learn(record);
-  session.found = mergeRecords({plans: session.found}, record).plans;
+  found.plans = mergeRecords(found, record).plans;
   return describeTuned(chooser, problem, {...fastest, cached: false});
 }
 
-/** @throws Error if the device is lost: then no other product can be measured. */
-async function skip({device}: WebGPUBackend, problem: MatMulProblem, {message}: Error): Promise<SkippedProduct> {
+/** @throws Error if the device is lost: no other product can be measured then. */
+async function skip({caller, webgpu}: Call, problem: MatMulProblem, {message}: Error): Promise<SkippedProduct> {
   // The loss may be reported just after the error that it causes.
   await new Promise(resolve => setTimeout(resolve));
-  checkDevice('tune', device);
+  checkDevice(caller, webgpu.device);
   return {...describe(problem), reason: message};
 }
 
@@ -144,17 +170,6 @@ function productsOf(model: PredictModel, {rows, inputs}: CheckedOptions): MatMul
       'with pruneLayersModel.');
   }
   return problems;
-}
-
-/** Each product once, whatever its bias and activation. */
-function unique(problems: MatMulProblem[]): MatMulProblem[] {
-  return [...new Map(problems.map(problem => [`${problem.rows} ${productKey(problem)}`, problem])).values()];
-}
-
-/** The plan that runs untuned, and those predicted fastest. */
-function contenders(chooser: PlanChooser, problem: MatMulProblem, untuned: Plan, most: number): Plan[] {
-  const others = chooser.ranked(problem).map(({plan}) => plan).filter(plan => planName(plan) !== planName(untuned));
-  return [untuned, ...others.slice(0, most - 1)];
 }
 
 function describe({rows, shape: [k, n], pattern, dtype}: MatMulProblem) {

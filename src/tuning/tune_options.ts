@@ -1,10 +1,10 @@
-/** What tune() takes and gives, and the checks of what it takes: all of them before any GPU work. */
+/** What tune() takes and returns, and the checks of its arguments: all of them before any GPU work. */
 import {ACTIVATIONS, type FusedActivation} from '../../kernels/contract.js';
 import type {MatMulProblem} from '../../kernels/webgpu/plan.js';
-import {checkDtype, type StorageDtype} from '../format/storage.js';
 import {parsePattern, type PatternLike} from '../format/pattern.js';
+import {checkDtype, type StorageDtype} from '../format/storage.js';
 import {checkInputs, checkModel, type ModelInputs, type PredictModel} from '../tfjs/predict_model.js';
-import {openStore} from './plan_store.js';
+import {checkBoolean, checkCallback, checkCount, checkOptionNames, describeValue} from '../util/options.js';
 
 /** A product to tune: y [rows, n] = activation(x [rows, k] · W [k, n] + bias). */
 export interface ProductShape {
@@ -23,23 +23,16 @@ export interface ProductShape {
 
 export interface TuneOptions {
   /**
-   * For a model: how many samples are predicted at once, as in predict(x, {batchSize}); a list is tuned one after the
-   * other. Default 1. A layer over sequences multiplies samples × length rows.
+   * For a model: number of samples predicted at once, as in predict(x, {batchSize}), or a list of them. Default 1. A
+   * layer over sequences multiplies samples × length rows.
    */
   rows?: number | number[];
-  /** For a model, in place of `rows`: what to predict. Needed where the model does not say what it takes. */
+  /** For a model, instead of `rows`: what to predict. Required if the model does not declare its inputs. */
   inputs?: ModelInputs;
-  /** How many plans are measured for each product, at most. Default 8. */
-  maxCandidates?: number;
-  /** Milliseconds after which no measurement is begun; what was not reached is reported as skipped. Default 30000. */
+  /** Time after which no measurement begins, in ms. Products not reached are reported as skipped. Default 30000. */
   maxMs?: number;
-  /**
-   * Where results are kept. true, the default: in IndexedDB, in Node in a file in the user's cache folder. A path: in
-   * that file (Node only; predict has them after warmUp(model, inputs, {cache: path})). false: in this page only.
-   */
-  cache?: boolean | string;
-  /** Measure again what is known already. Default false. */
-  again?: boolean;
+  /** Whether results are stored for later visits: in IndexedDB, in Node in the user's cache folder. Default true. */
+  cache?: boolean;
   /** Called after each product. */
   onProgress?: (progress: TuneProgress) => void;
 }
@@ -50,27 +43,28 @@ export interface TunedProduct {
   n: number;
   pattern: string;
   dtype: StorageDtype;
-  /** The fastest plan, in words. */
+  /** The fastest plan, as describePlan() puts it. */
   plan: string;
-  /** Milliseconds on the GPU, measured: of that plan, and of the one taken without tuning. */
+  /** Measured ms on the GPU: of that plan, and of the plan that runs without tuning. */
   ms: number;
   defaultMs: number;
-  /** Milliseconds that the model of the GPU predicts for the fastest plan. */
+  /** Predicted ms of the fastest plan. */
   predictedMs: number;
   /** defaultMs / ms. */
   speedup: number;
-  /** Whether this was measured before. */
+  /** Whether an earlier call measured this. */
   cached: boolean;
 }
 
 export type SkippedProduct = Pick<TunedProduct, 'rows' | 'k' | 'n' | 'pattern' | 'dtype'> & {reason: string};
 
 export interface TuneProgress {
-  /** Products finished, of how many. */
+  /** Products finished, and all products. */
   done: number;
   total: number;
-  /** The one finished last; with plan and ms as in it, if it was not skipped. */
+  /** The product finished last. */
   problem: TunedProduct | SkippedProduct;
+  /** Its plan and ms, unless it was skipped. */
   plan?: string;
   ms?: number;
 }
@@ -78,9 +72,9 @@ export interface TuneProgress {
 export interface TuneReport {
   tuned: TunedProduct[];
   skipped: SkippedProduct[];
-  /** Milliseconds that all of it took. */
+  /** Duration of the call, in ms. */
   ms: number;
-  /** Where the results are kept; or why they are not, though they should be. Neither where nothing is new. */
+  /** Where new results were stored, or why they could not be. Neither if nothing is new. */
   storedIn?: string;
   notStored?: string;
 }
@@ -88,22 +82,14 @@ export interface TuneReport {
 /** The options with their defaults. */
 export interface CheckedOptions extends TuneOptions {
   rows: number[];
-  maxCandidates: number;
   maxMs: number;
-  cache: boolean | string;
-  again: boolean;
+  cache: boolean;
 }
 
-const OPTION_NAMES = ['rows', 'inputs', 'maxCandidates', 'maxMs', 'cache', 'again', 'onProgress'];
-const SHAPE_NAMES = ['rows', 'k', 'n', 'pattern', 'dtype', 'activation', 'bias'];
-
-/** @throws Error naming what is wrong. */
+/** @throws Error naming the argument that is wrong. */
 export function checkTuneArguments(
     target: PredictModel | readonly ProductShape[], options: TuneOptions): CheckedOptions {
-  if (options === null || typeof options !== 'object') {
-    throw new Error(`tune: options is ${String(options)}; give an object such as {rows: 32}.`);
-  }
-  refuseUnknown('option', options, OPTION_NAMES);
+  checkOptionNames('tune', options, ['rows', 'inputs', 'maxMs', 'cache', 'onProgress'], '{rows: 32}');
   if (Array.isArray(target)) {
     const misplaced = ['rows', 'inputs'].find(name => name in options);
     if (misplaced !== undefined) {
@@ -112,7 +98,7 @@ export function checkTuneArguments(
   } else {
     checkModel('tune', target);
   }
-  const {rows, inputs, maxCandidates = 8, maxMs = 30_000, cache = true, again = false, onProgress} = options;
+  const {rows, inputs, maxMs = 30_000, cache = true, onProgress} = options;
   if (rows !== undefined && inputs !== undefined) {
     throw new Error('tune: rows and inputs both say how much to predict; give one of them.');
   }
@@ -123,63 +109,28 @@ export function checkTuneArguments(
   if (rowList.length === 0) {
     throw new Error('tune: rows is an empty list; give at least one number, as in {rows: [1, 32]}.');
   }
-  rowList.forEach(each => checkCount('rows', each));
-  checkCount('maxCandidates', maxCandidates);
+  rowList.forEach(each => checkCount('tune', 'rows', each));
   if (!(maxMs > 0)) {
-    throw new Error(`tune: maxMs is ${String(maxMs)}; give milliseconds above 0.`);
+    throw new Error(`tune: maxMs is ${describeValue(maxMs)}; give milliseconds above 0.`);
   }
-  checkCache('tune', cache);
-  if (typeof again !== 'boolean') {
-    throw new Error(`tune: again is ${String(again)}; give true or false.`);
-  }
-  if (onProgress !== undefined && typeof onProgress !== 'function') {
-    throw new Error(`tune: onProgress is ${String(onProgress)}; give a function.`);
-  }
-  return {...options, rows: rowList, maxCandidates, maxMs, cache, again};
+  checkBoolean('tune', 'cache', cache);
+  checkCallback('tune', 'onProgress', onProgress);
+  return {...options, rows: rowList, maxMs, cache};
 }
 
-/** @throws Error if `cache` is neither true nor false nor a path, or a path where there are no files. */
-export function checkCache(caller: string, cache: unknown): void {
-  if (typeof cache !== 'boolean' && (typeof cache !== 'string' || cache === '')) {
-    throw new Error(`${caller}: cache is ${cache === '' ? "''" : String(cache)}; give true, false or a path.`);
-  }
-  if (typeof cache === 'string') {
-    try {
-      openStore(cache);
-    } catch (error) {
-      throw new Error(`${caller}: ${(error as Error).message}`, {cause: error});
-    }
-  }
-}
-
-/** @throws Error naming what is wrong. */
+/** @throws Error naming the field that is wrong. */
 export function toProblem(shape: ProductShape, at: number): MatMulProblem {
-  if (shape === null || typeof shape !== 'object') {
-    throw new Error(`tune: shapes[${at}] is ${String(shape)}; give {rows, k, n, pattern}.`);
-  }
-  refuseUnknown(`field of shapes[${at}]`, shape, SHAPE_NAMES);
+  checkOptionNames('tune', shape, ['rows', 'k', 'n', 'pattern', 'dtype', 'activation', 'bias'],
+    "{rows: 1, k: 64, n: 64, pattern: '2:4'}", `shapes[${at}]`);
   const {rows, k, n, pattern, dtype = 'float32', activation = 'linear', bias = false} = shape;
-  Object.entries({rows, k, n}).forEach(([name, size]) => checkCount(`shapes[${at}].${name}`, size));
+  Object.entries({rows, k, n}).forEach(([name, size]) => checkCount('tune', `shapes[${at}].${name}`, size));
   checkDtype('tune', dtype, `shapes[${at}].dtype`);
   if (!ACTIVATIONS.includes(activation)) {
     throw new Error(
-      `tune: shapes[${at}].activation is '${String(activation)}'; give one of ${ACTIVATIONS.join(', ')}.`);
+      `tune: shapes[${at}].activation is ${describeValue(activation)}; give one of ${ACTIVATIONS.join(', ')}.`);
   }
   return {
     rows, shape: [k, n], pattern: parsePattern(pattern), dtype,
     epilogue: {activation, hasBias: Boolean(bias), prelu: activation === 'prelu' ? 'column' : 'none'},
   };
-}
-
-function checkCount(name: string, count: unknown): void {
-  if (!Number.isInteger(count) || count as number < 1) {
-    throw new Error(`tune: ${name} is ${String(count)}; give a whole number of at least 1.`);
-  }
-}
-
-function refuseUnknown(what: string, given: object, known: string[]): void {
-  const unknown = Object.keys(given).find(name => !known.includes(name));
-  if (unknown !== undefined) {
-    throw new Error(`tune: there is no ${what} '${unknown}'; there are ${known.join(', ')}.`);
-  }
 }

@@ -80,15 +80,40 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
  * Refuses options that are no object, and names that the function does not know: a misspelt option would silently be
  * another call.
  * @param example of options, for the message.
+ * @param argument what the caller names the object, if it is not its options.
  * @throws Error naming the option and the names there are.
  */
-export function checkOptionNames(caller: string, options: unknown, names: readonly string[], example: string): void {
+export function checkOptionNames(
+    caller: string, options: unknown, names: readonly string[], example: string, argument?: string): void {
   if (!isPlainObject(options)) {
-    throw new Error(`${caller}: options is ${describeValue(options)}; give an object such as ${example}.`);
+    throw new Error(
+      `${caller}: ${argument ?? 'options'} is ${describeValue(options)}; give an object such as ${example}.`);
   }
   const unknown = Object.keys(options).find(name => !names.includes(name));
   if (unknown !== undefined) {
-    throw new Error(
-      `${caller}: there is no option ${describeValue(unknown)}; the options are ${names.join(', ')}.`);
+    const [what, known] = [describeValue(unknown), names.join(', ')];
+    throw new Error(`${caller}: ` + (argument ? `${argument} has no field ${what}; its fields are ${known}.` :
+      `there is no option ${what}; the options are ${known}.`));
+  }
+}
+
+/** @throws Error if it is not a whole number of at least 1. */
+export function checkCount(caller: string, name: string, count: unknown): void {
+  if (!Number.isInteger(count) || count as number < 1) {
+    throw new Error(`${caller}: ${name} is ${describeValue(count)}; give a whole number of at least 1.`);
+  }
+}
+
+/** @throws Error if it is neither true nor false. */
+export function checkBoolean(caller: string, name: string, value: unknown): void {
+  if (typeof value !== 'boolean') {
+    throw new Error(`${caller}: ${name} is ${describeValue(value)}; give true or false.`);
+  }
+}
+
+/** @throws Error if it is given and not a function. */
+export function checkCallback(caller: string, name: string, callback: unknown): void {
+  if (callback !== undefined && typeof callback !== 'function') {
+    throw new Error(`${caller}: ${name} is ${describeValue(callback)}; give a function.`);
   }
 }

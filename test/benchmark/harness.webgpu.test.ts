@@ -8,9 +8,7 @@ import {expect} from 'chai';
 import {largestError, referenceOf} from '../../examples/benchmark/harness/check.js';
 import {drawMatrix, drawX, visitColumn, xAt, type MatrixSpec} from '../../examples/benchmark/harness/data.js';
 import {LEAST_EFFORT, Stopwatch} from '../../examples/benchmark/harness/measure.js';
-import {timePasses} from '../../examples/benchmark/harness/pass_timer.js';
 import {multiplyAsUsersDo, multiplyWith, problemOf} from '../../examples/benchmark/harness/product.js';
-import {flush, record, replay} from '../../examples/benchmark/harness/recording.js';
 import {runBenchmark, type Options} from '../../examples/benchmark/harness/run.js';
 import {checkIndices} from '../../src/format/validate.js';
 import {chooserOf} from '../../src/tuning/choose.js';
@@ -102,27 +100,6 @@ describe('the check of the benchmark', () => {
       expect(await errorAfter(change)).to.be.above(1e-5);
     });
   }
-});
-
-describe('a recorded product', () => {
-  it('is computed when it is replayed, and not before', async () => {
-    const [x, w] = [drawX(webgpu(), 40, 200), drawMatrix(webgpu(), spec(200, 48, '2:4v4'))];
-    const expected = nmSparseMatMul(x, w);
-    const right = await expected.data();
-    let y: tf.Tensor | undefined;
-    const [[recording]] = record(webgpu(), [() => {
-      y = nmSparseMatMul(x, w);
-      return tf.clone(y); // for record to dispose
-    }], 1);
-    const before = tf.mul(y!, 1); // reading y itself would keep its values on the CPU
-    expect(Array.from(await before.data())).not.to.deep.equal(Array.from(right));
-    const [ms] = await timePasses(webgpu().device, () => {}, [pass => replay(pass, recording)]);
-    flush(webgpu());
-    expect(ms).to.be.above(0);
-    expect(Array.from(await y!.data())).to.deep.equal(Array.from(right));
-    tf.dispose([x, expected, before, y!]);
-    w.dispose();
-  });
 });
 
 describe('a plan of one\'s own', () => {

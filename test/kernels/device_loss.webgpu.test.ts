@@ -11,7 +11,7 @@ import {prunedModel, rejection} from '../tuning/support.js';
 
 const NAME = 'webgpu-lost';
 const LOST = /^\w+: the WebGPU device was lost \(\w+: .+\), and all tensors on it; .*load the model again\.$/;
-const FRESH = {cache: false, again: true, maxCandidates: 2} as const;
+const FRESH = {cache: false} as const;
 
 describe('a lost WebGPU device', function() {
   this.timeout(60_000);

@@ -61,7 +61,7 @@ for (const copied of ['before', 'after'] as const) {
       const {programs} = await warmUp(model, undefined, {batchSize: copied === 'before' ? 17 : 18, cache: false});
       expect(programs).to.be.above(0);
       const {tuned, skipped} = await tune([{rows: 3, k: 24, n: 12, pattern: '2:4'}],
-        {cache: false, again: true, maxCandidates: 2});
+        {cache: false});
       expect(skipped).to.deep.equal([]);
       expect(tuned).to.have.length(1);
       disposeModel(model);

@@ -13,7 +13,7 @@ import {mulberry32, seed} from '../support/random.js';
 import {drawMatrix, expectNear, randomValues, referenceSums, toSparseMatrix} from '../support/reference.js';
 
 const NAME = 'webgpu-second';
-const FRESH = {cache: false, again: true, maxCandidates: 2} as const;
+const FRESH = {cache: false} as const;
 const SHAPES = [1, 2].map(rows => ({rows, k: 32, n: 8, pattern: '2:4'}));
 
 /** Multiplies random numbers on the active backend. */

@@ -59,7 +59,7 @@ describe('warmUp', function() {
     const x = samples(3, 64);
     forgetPrograms();
     const tensors = tf.memory().numTensors;
-    const {ms, programs} = await warmUp(model, undefined, {batchSize: 3});
+    const {ms, programs} = await warmUp(model, undefined, {batchSize: 3, measureMs: 0});
     expect(tf.memory().numTensors).to.equal(tensors);
     expect(ms).to.be.above(0);
     expect(programs > 0).to.equal(backendName === 'webgpu');
@@ -160,8 +160,11 @@ describe('warmUp', function() {
     ['null for inputs', [{predict: () => 0}, null], 'warmUp: inputs is null'],
     ['a misspelt option', [{predict: () => 0}, undefined, {batch: 4}], "warmUp: there is no option 'batch'"],
     ['options that are none', [{predict: () => 0}, undefined, null], 'warmUp: options is null'],
+    ['time below zero', [{predict: () => 0}, undefined, {measureMs: -1}], 'warmUp: measureMs is -1'],
+    ['time that is none', [{predict: () => 0}, undefined, {measureMs: 'long'}], "warmUp: measureMs is 'long'"],
     ['half a sample', [{predict: () => 0}, undefined, {batchSize: 0.5}], 'warmUp: batchSize is 0.5'],
-    ['a cache that is none', [{predict: () => 0}, undefined, {cache: 7}], 'warmUp: cache is 7'],
+    ['a cache that is none', [{predict: () => 0}, undefined, {cache: 7}], 'warmUp: cache is 7; give true or false.'],
+    ['a path', [{predict: () => 0}, undefined, {cache: 'plans.json'}], "warmUp: cache is 'plans.json'"],
     ['a model that says nothing of its inputs', [{predict: () => 0}], 'warmUp: the model does not say what inputs'],
     ['an input of open size', [{predict: () => 0, inputs: [{name: 'ids', shape: [-1, -1], dtype: 'int32'}]}],
       "warmUp: the model's input 'ids' has shape [-1,-1] and dtype int32; give inputs."],

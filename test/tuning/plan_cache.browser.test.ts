@@ -2,7 +2,7 @@
 import {createStore, del, get, set} from 'idb-keyval';
 import {expect} from 'chai';
 import {PlanChooser} from '../../src/tuning/choose.js';
-import {BrowserStore, openStore} from '../../src/tuning/plan_store.js';
+import {BrowserStore} from '../../src/tuning/plan_store.js';
 import {readTuned, storeTuned} from '../../src/tuning/plan_cache.js';
 import {DEFAULT_LIMITS} from '../support/reference.js';
 import {RECORD, tunedPlan, warningsOf} from './stored.js';
@@ -15,25 +15,25 @@ describe('the cache of tuned plans in a page', () => {
   after(() => del('tuned-plans', stored()));
 
   it('gives back what was stored, to the adapter it was measured on', async () => {
-    expect(await readTuned(true, 'a GPU')).to.equal(undefined);
-    expect(await storeTuned(true, 'a GPU', RECORD)).to.equal('IndexedDB tfjs-nm-sparse');
-    expect(await readTuned(true, 'a GPU')).to.deep.equal(RECORD);
-    expect(await readTuned(true, 'another GPU')).to.equal(undefined);
+    expect(await readTuned('a GPU')).to.equal(undefined);
+    expect(await storeTuned('a GPU', RECORD)).to.equal('IndexedDB tfjs-nm-sparse');
+    expect(await readTuned('a GPU')).to.deep.equal(RECORD);
+    expect(await readTuned('another GPU')).to.equal(undefined);
   });
 
   it('keeps what several calls store at once', async () => {
-    await Promise.all([1, 2, 3].map(rows => storeTuned(true, 'a GPU', {plans: {key: [tunedPlan(rows)]}})));
-    expect((await readTuned(true, 'a GPU'))?.plans.key.map(({rows}) => rows).sort()).to.deep.equal([1, 2, 3]);
+    await Promise.all([1, 2, 3].map(rows => storeTuned('a GPU', {plans: {key: [tunedPlan(rows)]}})));
+    expect((await readTuned('a GPU'))?.plans.key.map(({rows}) => rows).sort()).to.deep.equal([1, 2, 3]);
   });
 
   for (const damaged of ['{"version": 1, "adapters": 5}', 'no JSON']) {
     it(`is warned of where it holds ${damaged}, and written anew`, async () => {
       await set('tuned-plans', damaged, stored());
-      const warnings = await warningsOf(async () => expect(await readTuned(true, 'a GPU')).to.equal(undefined));
+      const warnings = await warningsOf(async () => expect(await readTuned('a GPU')).to.equal(undefined));
       expect(warnings).to.have.length(1);
-      expect(warnings[0]).to.include('IndexedDB tfjs-nm-sparse, is damaged');
-      await storeTuned(true, 'a GPU', RECORD);
-      expect(await readTuned(true, 'a GPU')).to.deep.equal(RECORD);
+      expect(warnings[0]).to.include('IndexedDB tfjs-nm-sparse are damaged');
+      await storeTuned('a GPU', RECORD);
+      expect(await readTuned('a GPU')).to.deep.equal(RECORD);
       expect(await get('tuned-plans', stored())).to.be.a('string');
     });
   }
@@ -74,14 +74,10 @@ describe('the cache of tuned plans in a page', () => {
     it(`counts as empty where IndexedDB ${what}, and storing is refused`, () => withOpen(open, async () => {
       const chooser = new PlanChooser(DEFAULT_LIMITS, {vendor: '', architecture: '', device: '', description: ''});
       expect(await warningsOf(async () => {
-        await chooser.load(true); // what warmUp and tune wait for
-        expect(await readTuned(true, 'a GPU')).to.equal(undefined);
+        await chooser.load(); // what warmUp and tune wait for
+        expect(await readTuned('a GPU')).to.equal(undefined);
       })).to.deep.equal([]);
-      expect(await rejection(storeTuned(true, 'a GPU', RECORD))).to.match(message);
+      expect(await rejection(storeTuned('a GPU', RECORD))).to.match(message);
     }));
   }
-
-  it('has no files to be kept in', () => {
-    expect(() => openStore('plans.json')).to.throw("cache is 'plans.json', a path, and there are no files here");
-  });
 });

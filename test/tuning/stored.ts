@@ -23,3 +23,16 @@ export async function warningsOf(run: () => Promise<unknown>): Promise<string[]>
   }
   return warnings;
 }
+
+/** Makes `folder` the user's cache folder, in Node. @returns what restores the former one. */
+export function cacheFolder(folder: string): () => void {
+  const before = process.env.XDG_CACHE_HOME;
+  process.env.XDG_CACHE_HOME = folder;
+  return () => {
+    if (before === undefined) {
+      delete process.env.XDG_CACHE_HOME;
+    } else {
+      process.env.XDG_CACHE_HOME = before;
+    }
+  };
+}

@@ -3,7 +3,10 @@
  * are judged by these, not by a data sheet, for they hold for the clock, the driver and the WGSL compiler of the run.
  * The multiply-adds also serve as work that keeps the clock up (Heater).
  */
-import {timePasses, type EncodePass} from './pass_timer.js';
+import {timePasses, type EncodePass} from '../../../src/tuning/measure/clock.js';
+import {
+  COPY_CODE, DISPATCH_CODE, fmaBuffer, fmaCode, fmaFlops, memoryCode, Program, THREADS, VECS_PER_THREAD,
+} from '../../../src/tuning/measure/probes.js';
 
 /** Fields of a run's JSON. */
 export interface DeviceFigures {
@@ -19,20 +22,15 @@ export interface DeviceFigures {
   copies: Array<{megabytes: number; microseconds: number}>;
 }
 
-const THREADS = 256;
 const PASSES = 5;
 
-/** Independent sums hide the latency of an FMA; both types have as many floats in flight. */
-const FLOATS_IN_FLIGHT = 16;
-const TURNS = 4;
+/** Iterations of the multiply-add program. */
 const LOOPS = 256;
-const FLOPS_PER_WORKGROUP = 2 * FLOATS_IN_FLIGHT * TURNS * LOOPS * THREADS;
+const FLOPS_PER_WORKGROUP = fmaFlops(LOOPS);
 /** Of a dispatch of multiply-adds: long against what starting it costs. */
 const DISPATCH_MS = 5;
 const MAX_WORKGROUPS = 65535;
 
-/** vec4s that a thread of a memory program moves. */
-const VECS_PER_THREAD = 16;
 const COPIES_PER_PASS = 2;
 /** Megabytes read and written, together, of the short copies; what a pass of them takes, and the grids to try. */
 const SHORT_COPIES = [8, 16, 24, 48, 96, 192, 384];
@@ -40,86 +38,10 @@ const SHORT_COPIES_MS = 5;
 const MAX_SHORT_COPIES = 2000;
 const SHORT_VECS_PER_THREAD = [4, 16];
 
-/** The compiler can neither foresee the sums nor drop them: start, factor and bounds are the buffer's. */
-function fmaCode(type: 'f32' | 'vec4<f32>'): string {
-  const sums = Array.from({length: FLOATS_IN_FLIGHT / (type === 'f32' ? 1 : 4)}, (_, i) => `sum${i}`);
-  const turn = sums.map(sum => `${sum} = fma(${sum}, factor, factor);`).join('\n');
-  return `
-    @group(0) @binding(0) var<storage, read_write> buffer: array<f32>;
-    @compute @workgroup_size(${THREADS})
-    fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-      let factor = ${type}(buffer[0]);
-      let loops = u32(buffer[1]);
-      ${sums.map((sum, i) => `var ${sum} = ${type}(f32(id.x) * 1e-6 + ${i}.0);`).join('\n')}
-      for (var i = 0u; i < loops; i++) {
-        ${Array.from({length: TURNS}, () => turn).join('\n')}
-      }
-      let total = dot(vec4<f32>(${sums.join(' + ')}), vec4<f32>(1.0));
-      if (total == buffer[2]) {
-        buffer[3] = total;
-      }
-    }`;
-}
+/** Fills the source of a copy; hardware may move the zeros of a new buffer faster. */
+const FILL_CODE = memoryCode('to[i] = vec4<f32>(vec4<u32>(i, i + 1u, i + 2u, i + 3u) * 2654435761u);');
 
-const memoryCode = (body: string) => `
-  @group(0) @binding(0) var<storage, read_write> to: array<vec4<f32>>;
-  @group(0) @binding(1) var<storage, read> source: array<vec4<f32>>;
-  @compute @workgroup_size(${THREADS})
-  fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>) {
-    let threads = count.x * ${THREADS}u;
-    let length = arrayLength(&source);
-    ${body}
-  }`;
-
-const COPY_CODE = memoryCode(`
-  for (var i = id.x; i < length; i += threads) {
-    to[i] = source[i];
-  }`);
-
-/** Something else than the zeros of a new buffer, which hardware may be quicker with. */
-const FILL_CODE = memoryCode(`
-  for (var i = id.x; i < length; i += threads) {
-    to[i] = vec4<f32>(vec4<u32>(i, i + 1u, i + 2u, i + 3u) * 2654435761u);
-  }`);
-
-/** Each adds to what the one before wrote. */
-const STEP_CODE = `
-  @group(0) @binding(0) var<storage, read_write> buffer: array<f32>;
-  @compute @workgroup_size(1)
-  fn main() {
-    buffer[0] += 1.0;
-  }`;
-const STEPS_PER_PASS = 1000;
-
-/** A pipeline and what it binds, in the order of its bindings; of several sets, each dispatch takes the next. */
-class Program {
-  private readonly pipeline: GPUComputePipeline;
-  private readonly bindGroups: GPUBindGroup[];
-
-  constructor(device: GPUDevice, code: string, ...sets: GPUBufferBinding[][]) {
-    const compute = {module: device.createShaderModule({code}), entryPoint: 'main'};
-    this.pipeline = device.createComputePipeline({layout: 'auto', compute});
-    this.bindGroups = sets.map(set => device.createBindGroup({
-      layout: this.pipeline.getBindGroupLayout(0), entries: set.map((resource, binding) => ({binding, resource})),
-    }));
-  }
-
-  encode(pass: GPUComputePassEncoder, workgroups: number, times = 1): void {
-    pass.setPipeline(this.pipeline);
-    for (let i = 0; i < times; ++i) {
-      pass.setBindGroup(0, this.bindGroups[i % this.bindGroups.length]);
-      pass.dispatchWorkgroups(workgroups);
-    }
-  }
-}
-
-/** Factor, loops, a sum that never comes, and room for it: see {@link fmaCode}. */
-function fmaBuffer(device: GPUDevice): GPUBuffer {
-  const data = new Float32Array([0.5, LOOPS, -1, 0]);
-  const buffer = device.createBuffer({size: data.byteLength, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST});
-  device.queue.writeBuffer(buffer, 0, data);
-  return buffer;
-}
+const DISPATCHES_PER_PASS = 1000;
 
 /** Work of a known duration (by the GPU's clock, once warm) to put before what is timed: an idle GPU starts slow. */
 export class Heater {
@@ -128,7 +50,7 @@ export class Heater {
 
   /** @param coldMs how long this GPU takes to get warm. */
   static async create(device: GPUDevice, coldMs: number): Promise<Heater> {
-    const program = new Program(device, fmaCode('f32'), [{buffer: fmaBuffer(device)}]);
+    const program = new Program(device, fmaCode('f32'), [{buffer: fmaBuffer(device, LOOPS)}]);
     let workgroups = 1;
     const run = (times: number): EncodePass => pass => program.encode(pass, workgroups, times);
     let [ms] = await timePasses(device, run(1), [run(1)]);
@@ -175,14 +97,14 @@ export async function measureDevice(device: GPUDevice, heater: Heater, coldMs: n
     return Math.min(...await timePasses(device, leadIn, Array.from({length: PASSES}, () => run))) / times;
   };
   const fma = async (type: 'f32' | 'vec4<f32>') => {
-    const buffer = fmaBuffer(device);
+    const buffer = fmaBuffer(device, LOOPS);
     const ms = await best(new Program(device, fmaCode(type), [{buffer}]), heater.workgroups, 1);
     buffer.destroy();
     return (FLOPS_PER_WORKGROUP * heater.workgroups) / ms / 1e9;
   };
   const copy = new Program(device, COPY_CODE, [{buffer: target}, {buffer: source}]);
   const copyMs = await best(copy, memoryWorkgroups, COPIES_PER_PASS);
-  const stepMs = await best(new Program(device, STEP_CODE, [{buffer: target}]), 1, STEPS_PER_PASS);
+  const dispatchMs = await best(new Program(device, DISPATCH_CODE, [{buffer: target}]), 1, DISPATCHES_PER_PASS);
   const copies = [];
   for (const megabytes of SHORT_COPIES.filter(each => each * 1e6 <= size)) {
     // Offsets of bindings are multiples of 256.
@@ -201,7 +123,7 @@ export async function measureDevice(device: GPUDevice, heater: Heater, coldMs: n
   const [fmaScalarTflops, fmaVec4Tflops] = [await fma('f32'), await fma('vec4<f32>')];
   const figures = {
     fmaTflops: Math.max(fmaScalarTflops, fmaVec4Tflops), fmaScalarTflops, fmaVec4Tflops,
-    copyGigabytesPerSecond: (2 * size) / copyMs / 1e6, dispatchMicroseconds: 1000 * stepMs, copies,
+    copyGigabytesPerSecond: (2 * size) / copyMs / 1e6, dispatchMicroseconds: 1000 * dispatchMs, copies,
   };
   [source, target].forEach(buffer => buffer.destroy());
   return figures;

@@ -1,18 +1,17 @@
 /**
- * Times a product on the GPU: timestamps around long compute passes that run it many times, so a transpose or a second
- * pass counts, and JavaScript and submission don't.
+ * Times a product on the GPU: timestamps around compute passes that run it many times. Transposes and second passes
+ * count; JavaScript and submission do not.
  *
- * tf.time would be simpler, and was wrong: it waits for the GPU after every program, so the GPU idles in between
- * (and, it seems, lowers its clock), and memory-bound kernels look up to three times slower than they are: 0.146
- * against 0.050 ms for one GEMV on an H200. So here all rounds are one submission, behind work that keeps the GPU's
- * clock up: a little if it has just been busy, more if it has idled. And products are recorded once (recording.ts), for
- * tfjs cannot encode small ones as fast as the GPU runs them.
+ * tf.time would be simpler, but it waits for the GPU after every program. The GPU then idles and seems to lower its
+ * clock: memory-bound kernels looked up to three times slower (one GEMV on an H200: 0.146 ms instead of 0.050). Here
+ * all rounds are one submission, behind work that raises the clock, more of it after a pause. Products are recorded
+ * once (src/tfjs/recorder.ts), because tfjs cannot encode small ones as fast as the GPU runs them.
  */
 import type {Tensor} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {Heater, measureDevice, type DeviceFigures} from './device.js';
-import {timePasses} from './pass_timer.js';
-import {flush, record, replay, type Recording} from './recording.js';
+import {flush, record, replay, type Recording} from '../../../src/tfjs/recorder.js';
+import {timePasses} from '../../../src/tuning/measure/clock.js';
 
 /** How much care is taken. */
 export interface Effort {
@@ -102,7 +101,7 @@ export class Stopwatch {
    * @param sets how many sets of inputs there are: several, where the cache could hold one.
    */
   async measure(product: Product, sets: number): Promise<Timing> {
-    const [recordings] = record(this.webgpu, [product], sets);
+    const [recordings] = this.record([product], sets);
     const {roundMs, longestRoundMs} = this.effort;
     const most = Math.max(1, Math.floor(MAX_DISPATCHES / recordings[0].length));
     let runs = 1;
@@ -130,7 +129,7 @@ export class Stopwatch {
    * @returns milliseconds of each.
    */
   async race(products: Product[], sets: number): Promise<number[]> {
-    const racers = record(this.webgpu, products, sets)
+    const racers = this.record(products, sets)
         .map(recordings => ({recordings, next: 0, runs: 1, ms: Infinity}));
     const most = Math.floor(MAX_DISPATCHES / RACE_SHARE);
     // At first nobody knows how long they take: each by itself, once to warm up.
@@ -152,6 +151,13 @@ export class Stopwatch {
       checkClock(ms);
     }
     return racers.map(({ms}) => ms);
+  }
+
+  /** Recordings of each product with each set of inputs; valid until the next flush. */
+  private record(products: Product[], sets: number): Recording[][] {
+    const recordings = record(this.webgpu, products.flatMap(product =>
+      Array.from({length: sets}, (_, i) => () => product(i).dispose())));
+    return products.map((_, i) => recordings.slice(i * sets, (i + 1) * sets));
   }
 
   /** One submission; leaves the least time of each. */

@@ -10,10 +10,11 @@ import {largestBinding, type MatMulProblem, type Plan} from '../../../kernels/we
 import type {NMSparseMatrix} from '../../../src/format/nm_sparse_matrix.js';
 import {nmSparseMatMul} from '../../../src/index.js';
 import {compileInParallel} from '../../../src/tfjs/compile.js';
+import {freeUnusedBuffers} from '../../../src/tfjs/recorder.js';
 import {largestError, referenceOf, type Reference} from './check.js';
 import {drawMatrix, drawX, type MatrixSpec} from './data.js';
 import type {Product, Stopwatch, Timing} from './measure.js';
-import {freeUnusedBuffers} from './recording.js';
+
 
 export type Multiply = (x: Tensor2D, matrix: NMSparseMatrix) => Tensor;
 

@@ -10,6 +10,7 @@ import {type Plan, planName} from '../../../kernels/webgpu/plan.js';
 import {parsePattern} from '../../../src/format/pattern.js';
 import {chooserOf} from '../../../src/tuning/choose.js';
 import {compileInParallel} from '../../../src/tfjs/compile.js';
+import {freeUnusedBuffers} from '../../../src/tfjs/recorder.js';
 import {limitsOf} from './attainable.js';
 import {drawMatrix, drawX, type MatrixSpec} from './data.js';
 import type {DeviceFigures} from './device.js';
@@ -17,7 +18,6 @@ import {FULL_EFFORT, LEAST_EFFORT, Stopwatch, type Timing} from './measure.js';
 import {
   measureProduct, multiplyAsUsersDo, multiplyWith, problemOf, racePlans, type Multiply,
 } from './product.js';
-import {freeUnusedBuffers} from './recording.js';
 import {SUITES, type Point, type Suite, type Variant} from './suites.js';
 import {meansOf, type Mean} from './summary.js';
 

@@ -1,78 +1,99 @@
 /**
- * Times one compute pass on the GPU: with timestamps around the pass where the device has them, else by the wall clock
- * from submission to completion. The pass is recorded before the clock starts, so JavaScript doesn't count.
+ * GPU time of compute passes: by timestamps where the device has them, else by the wall clock from submission to
+ * completion. Everything that this package times on a GPU is timed here, the benchmark included.
  *
- * One pass of many dispatches, not many passes: timestamps of a page are rounded to 0.1 ms, a wall clock adds as much
- * for the way there and back, and a GPU that waits between short passes lowers its own clock.
+ * A pass should hold many dispatches. Pages get timestamps rounded to 0.1 ms, the wall clock adds as much for the way
+ * to the GPU and back, and a GPU that idles between short passes lowers its clock.
  */
 
-/** A recorded pass: its encoder, not yet finished, and what sends it off. */
-export interface RecordedPass {
-  encoder: GPUCommandEncoder;
-  submit(): void;
+/** Encodes the work of a pass. */
+export type EncodePass = (pass: GPUComputePassEncoder) => void;
+
+/** If the wall clock shows more than this many ms and the timestamps show 0, the timestamps stand still. */
+const STANDSTILL_MS = 5;
+
+/**
+ * Times compute passes by timestamps, in one submission.
+ *
+ * Only the ends of passes are stamped; a pass lasts from the end of the one before. A stamp at its beginning could be
+ * taken while earlier passes still run. Run Dawn or Chromium with the feature timestamp_quantization disabled, or
+ * stamps are rounded to 65 or 100 µs.
+ * @param leadIn the first pass; not timed.
+ * @returns ms of each of `passes`.
+ * @throws Error if the device has no timestamp-query.
+ */
+export async function timePasses(device: GPUDevice, leadIn: EncodePass, passes: EncodePass[]): Promise<number[]> {
+  if (!device.features.has('timestamp-query')) {
+    throw new Error('timePasses: the device has no timestamp-query, so there is no GPU time to measure.');
+  }
+  const stampCount = passes.length + 1;
+  const bytes = 8 * stampCount;
+  const stamps = device.createQuerySet({type: 'timestamp', count: stampCount});
+  const resolved = device.createBuffer({size: bytes, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC});
+  const readable = device.createBuffer({size: bytes, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST});
+  try {
+    const encoder = device.createCommandEncoder();
+    [leadIn, ...passes].forEach((encode, endOfPassWriteIndex) => {
+      const pass = encoder.beginComputePass({timestampWrites: {querySet: stamps, endOfPassWriteIndex}});
+      encode(pass);
+      pass.end();
+    });
+    encoder.resolveQuerySet(stamps, 0, stampCount, resolved, 0);
+    encoder.copyBufferToBuffer(resolved, 0, readable, 0, bytes);
+    device.queue.submit([encoder.finish()]);
+    await readable.mapAsync(GPUMapMode.READ);
+    const ends = new BigUint64Array(readable.getMappedRange());
+    return passes.map((_, i) => Number(ends[i + 1] - ends[i]) / 1e6);
+  } finally {
+    [resolved, readable, stamps].forEach(each => each.destroy());
+  }
 }
 
-/** Records a pass whose descriptor holds `timestampWrites`. */
-export type RecordPass = (timestampWrites: GPUComputePassDescriptor['timestampWrites']) => RecordedPass;
-
-/** Where the wall clock sees so many milliseconds, a GPU clock that sees none is broken. */
-const SURELY_SEEN_MS = 5;
-
+/** Times single passes on any device, with timestamps or without. */
 export class GpuClock {
-  private stamps: boolean;
+  constructor(private readonly device: GPUDevice, private stamps = device.features.has('timestamp-query')) {}
 
-  constructor(private readonly device: GPUDevice, stamps = device.features.has('timestamp-query')) {
-    this.stamps = stamps;
-  }
-
-  /** Milliseconds that the pass takes; 0 where it is shorter than the clock can see. */
-  async time(record: RecordPass): Promise<number> {
-    return this.stamps ? this.timeByStamps(record) : this.timeByWall(record(undefined));
-  }
-
-  private async timeByStamps(record: RecordPass): Promise<number> {
-    const {device} = this;
-    const querySet = device.createQuerySet({type: 'timestamp', count: 2});
-    const resolved = device.createBuffer({size: 16, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC});
-    const readable = device.createBuffer({size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST});
-    try {
-      const pass = record({querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1});
-      pass.encoder.resolveQuerySet(querySet, 0, 2, resolved, 0);
-      pass.encoder.copyBufferToBuffer(resolved, 0, readable, 0, 16);
-      const wallMs = await this.timeByWall(pass);
-      await readable.mapAsync(GPUMapMode.READ);
-      const [begin, end] = new BigUint64Array(readable.getMappedRange());
-      const ms = Number(end - begin) / 1e6;
-      this.stamps = ms > 0 ? ms < 2 * wallMs + SURELY_SEEN_MS : wallMs < SURELY_SEEN_MS;
-      return this.stamps ? ms : wallMs;
-    } finally {
-      [resolved, readable, querySet].forEach(each => each.destroy());
+  /** @returns ms that the pass takes; 0 if it is shorter than the clock can show. */
+  async time(leadIn: EncodePass, encode: EncodePass): Promise<number> {
+    if (!this.stamps) {
+      return this.timeByWall(encode);
     }
+    const start = performance.now();
+    const [ms] = await timePasses(this.device, leadIn, [encode]);
+    const wallMs = performance.now() - start;
+    // Drivers exist whose timestamps stand still or run away.
+    this.stamps = ms > 0 ? ms < 2 * wallMs + STANDSTILL_MS : wallMs < STANDSTILL_MS;
+    return this.stamps ? ms : this.timeByWall(encode);
   }
 
-  private async timeByWall({submit}: RecordedPass): Promise<number> {
+  private async timeByWall(encode: EncodePass): Promise<number> {
+    const encoder = this.device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    encode(pass);
+    pass.end();
+    const commands = encoder.finish();
     const start = performance.now();
-    submit();
+    this.device.queue.submit([commands]);
     await this.device.queue.onSubmittedWorkDone();
     return performance.now() - start;
   }
 }
 
 /**
- * Times one run of something that `record` does `runs` times in a pass: as many times as it takes to fill `leastMs`, at
- * most `mostRuns`, beginning with `runs`.
- * @returns milliseconds of one run, and how many filled the pass.
+ * Times one run of work that can be encoded any number of times in a pass. Runs are added until the pass takes
+ * `leastMs` or holds `mostRuns`, beginning with `runs`.
+ * @returns ms of one run, and the number of runs in the last pass.
  */
 export async function timeOneRun(
-    clock: GpuClock, record: (runs: number) => RecordPass,
+    clock: Pick<GpuClock, 'time'>, encode: (runs: number) => EncodePass,
     {leastMs, mostRuns, runs = 1}: {leastMs: number; mostRuns: number; runs?: number},
 ): Promise<{ms: number; runs: number}> {
   for (;;) {
-    const ms = await clock.time(record(runs));
+    const ms = await clock.time(encode(1), encode(runs));
     if (ms >= leastMs || runs >= mostRuns) {
       return {ms: ms / runs, runs};
     }
-    // At least fourfold, at most to the aim: a first run is often slow, and must not stand for the others.
+    // At least fourfold: the first run is often slow and must not stand for the others. At most what leastMs needs.
     runs = Math.min(mostRuns, Math.ceil(runs * Math.min(64, Math.max(4, (1.2 * leastMs) / Math.max(ms, 0.01)))));
   }
 }

@@ -1,28 +1,29 @@
 /**
- * Which of several plans is fastest on this GPU, by measuring them on a product made up for it. They take turns, round
- * after round, so that a clock that rises or a laptop that throttles meets all of them alike.
+ * Measures which of several plans is fastest on this GPU, on a sample product. Rounds alternate between the plans, so
+ * that a rising clock or a laptop that throttles affects all of them equally.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {type MatMulProblem, type Plan, planName} from '../../../kernels/webgpu/plan.js';
 import {GpuClock, timeOneRun} from './clock.js';
 import {SampleProduct} from './sample_product.js';
 
-/** The GPU's clock rises under load: so long before the first round. */
+/** Duration of the work before the first round, in ms: the GPU raises its clock under load. */
 const WARM_UP_MS = 50;
-/** A plan runs so long in a round; the median of the rounds counts. */
+/** Duration of one round of a plan, in ms. A plan's time is the median over its rounds. */
 const ROUND_MS = 10;
 const ROUNDS = 5;
+/** Largest number of products in a round. */
 const MAX_RUNS = 2000;
-/** After a round, plans slower than the fastest by more than this are out. */
+/** A plan is dropped after a round if it takes more than this multiple of the fastest plan's time. */
 const HOPELESS = 1.5;
-/** So much of the first plan's time another may take to replace it: nearer is noise. */
+/** A plan replaces the default only if it takes less than this fraction of its time; smaller differences are noise. */
 const CLEARLY_FASTER = 0.98;
-/** Sums of the same numbers in another order differ by less than so much of the largest. */
+/** Largest difference of two correct outputs, relative to the largest value: they add in different orders. */
 const SAME = 1e-4;
 
 export interface FastestPlan {
   plan: Plan;
-  /** Milliseconds of one product, on the GPU: by this plan, and by the first. */
+  /** ms of one product on the GPU: by this plan, and by the first of the list. */
   ms: number;
   defaultMs: number;
 }
@@ -30,14 +31,14 @@ export interface FastestPlan {
 interface Contender {
   plan: Plan;
   times: number[];
+  /** Products in the last round. */
   runs: number;
-  mostRuns: number;
 }
 
 /**
- * @param plans the first is the one to keep unless another is clearly faster, and computes the same.
- * @param deadline as of performance.now(): no measurement is begun later, and what was measured by then decides.
- * @throws Error if the first plan fails or is not reached.
+ * @param plans the first is the default, which is kept unless another is clearly faster and computes the same.
+ * @param deadline as of performance.now(): no measurement begins after it; those finished by then decide.
+ * @throws Error if the default fails or is not measured in time.
  */
 export async function fastestPlan(
     backend: WebGPUBackend, problem: MatMulProblem, plans: Plan[], deadline: number): Promise<FastestPlan> {
@@ -47,23 +48,23 @@ export async function fastestPlan(
     const first = await contender(sample, plans[0]);
     const expected = await sample.output(plans[0]);
     const others = await Promise.allSettled(plans.slice(1).map(plan => contender(sample, plan)));
-    const inTheRace = [first];
+    const contenders = [first];
     for (const [i, other] of others.entries()) {
       const wrong = other.status === 'rejected' ? (other.reason as Error).message :
         await whyWrong(sample, other.value.plan, expected);
       if (other.status === 'rejected' || wrong !== undefined) {
-        console.warn(`tfjs-nm-sparse: this GPU is wrong about ${planName(plans[i + 1])}: ${wrong}`);
+        console.warn(`tfjs-nm-sparse: ${planName(plans[i + 1])} does not work on this GPU: ${wrong}`);
       } else {
-        inTheRace.push(other.value);
+        contenders.push(other.value);
       }
     }
-    await timeOneRun(clock, sample.record(first.plan), {leastMs: WARM_UP_MS, mostRuns: first.mostRuns});
-    await race(sample, clock, inTheRace, deadline);
+    await timeOneRun(clock, sample.encoder(first.plan), {leastMs: WARM_UP_MS, mostRuns: MAX_RUNS});
+    await measureRounds(sample, clock, contenders, deadline);
     if (first.times.length === 0) {
-      throw new Error('the time was over before the first measurement');
+      throw new Error('the deadline passed before the first measurement');
     }
-    // A clock that sees no time pass says nothing about a plan.
-    const timed = inTheRace.filter(({times}) => times.length > 0 && median(times) > 0);
+    // A time of 0 is below the clock's resolution.
+    const timed = contenders.filter(({times}) => times.length > 0 && median(times) > 0);
     if (timed[0] !== first) {
       throw new Error('it takes less time than the clock of this device can measure');
     }
@@ -78,27 +79,30 @@ export async function fastestPlan(
 
 async function contender(sample: SampleProduct, plan: Plan): Promise<Contender> {
   await sample.compile(plan);
-  return {plan, times: [], runs: 1, mostRuns: Math.min(MAX_RUNS, sample.mostRuns(plan))};
+  return {plan, times: [], runs: 1};
 }
 
-async function race(sample: SampleProduct, clock: GpuClock, all: Contender[], deadline: number): Promise<void> {
+/** Adds the time of each round to the contenders' times, until the deadline. */
+async function measureRounds(
+    sample: SampleProduct, clock: GpuClock, all: Contender[], deadline: number): Promise<void> {
   let running = all;
   for (let round = 0; round < ROUNDS; ++round) {
     for (const each of running) {
       if (performance.now() >= deadline) {
         return;
       }
-      const {ms, runs} = await timeOneRun(clock, sample.record(each.plan), {...each, leastMs: ROUND_MS});
+      const {ms, runs} = await timeOneRun(
+        clock, sample.encoder(each.plan), {runs: each.runs, leastMs: ROUND_MS, mostRuns: MAX_RUNS});
       each.times.push(ms);
       each.runs = runs;
     }
     const fastest = Math.min(...running.map(({times}) => median(times)));
-    // The first stays: its time is the one to compare with.
+    // The default stays, because the result reports its time.
     running = running.filter((each, i) => i === 0 || median(each.times) <= HOPELESS * fastest);
   }
 }
 
-/** What a plan's output has that it should not; undefined if it is as expected. */
+/** @returns how a plan's output differs from the default's; undefined if it does not. */
 async function whyWrong(sample: SampleProduct, plan: Plan, expected: Float32Array): Promise<string | undefined> {
   const output = await sample.output(plan).catch((error: Error) => error.message);
   if (typeof output === 'string') {
@@ -111,7 +115,8 @@ async function whyWrong(sample: SampleProduct, plan: Plan, expected: Float32Arra
     const delta = Math.abs(output[i] - value);
     difference = Number.isNaN(delta) ? Infinity : Math.max(difference, delta);
   });
-  return difference <= SAME * largest ? undefined : `it computes something else, by ${difference} of ${largest}`;
+  return difference <= SAME * largest ? undefined :
+    `its output differs by ${difference}, where the largest value is ${largest}`;
 }
 
 function median(times: number[]): number {

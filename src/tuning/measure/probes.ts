@@ -1,41 +1,93 @@
 /**
- * Measures what device_profile.ts can only look up: four small programs, each doing one thing as fast as the GPU lets
- * it. A family's members differ by their number of cores, tenfold at Apple, and WebGPU does not say how many there
- * are; so that number is taken to grow with the arithmetic.
+ * Measures the rates of a GPU with four small programs, each limited by one thing: multiply-adds, workgroup memory,
+ * memory, dispatches. device_profile.ts can only look them up. The benchmark uses the same programs.
+ *
+ * WebGPU does not report the number of cores, in which members of a family differ (tenfold at Apple); it is scaled with
+ * the measured arithmetic.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {largestTensor} from '../../../kernels/webgpu/run_passes.js';
 import {adapterNames, plausible, profileOf, type DeviceProfile} from '../device_profile.js';
-import {GpuClock, timeOneRun, type RecordPass} from './clock.js';
+import {GpuClock, timeOneRun} from './clock.js';
 
-/** A pass has to last so long for its time to mean something, and is repeated while the GPU gets up to speed. */
+/** Threads of a workgroup of every program. */
+export const THREADS = 256;
+
+/** Shortest pass whose time is trusted, and duration of the repetitions while the GPU raises its clock, in ms. */
 const PASS_MS = 5;
 const REPEAT_MS = 100;
-const THREADS = 256;
-/** Twice this is read and written: more than a last-level cache holds. */
-const COPY_BYTES = 64 * 1024 * 1024;
 const MAX_RUNS = 2000;
+/** Bytes copied; twice this passes through memory, more than a last-level cache holds. */
+const COPY_BYTES = 64 * 1024 * 1024;
+/** vec4s that a thread copies. */
+export const VECS_PER_THREAD = 16;
 
-/** Turns of the two loops below, multiply-adds of one turn, and vec4s read in one. */
-const TURNS = 64;
-const FMAS_PER_TURN = 8 * 4;
-const READS_PER_TURN = 8;
-const EIGHT = [0, 1, 2, 3, 4, 5, 6, 7];
+/** Independent accumulators hide the latency of a multiply-add; as many floats for every type. */
+const FLOATS_IN_FLIGHT = 16;
+const UNROLLED = 4;
+/** Iterations of the multiply-add program, and of the workgroup-memory program with its reads per iteration. */
+const FMA_LOOPS = 16;
+const READ_LOOPS = 64;
+const READS_PER_LOOP = 8;
 
-/** Eight independent sums of vec4s, so that no multiply-add waits for the one before. */
-const FMA_WGSL = `
-  @group(0) @binding(0) var<storage, read_write> result: array<f32>;
-  @compute @workgroup_size(${THREADS}) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let step = vec4<f32>(f32(id.x) * 1e-9 + 0.5);
-    ${EIGHT.map(i => `var sum${i} = step + ${i}.0;`).join(' ')}
-    for (var turn = 0; turn < ${TURNS}; turn++) {
-      ${EIGHT.map(i => `sum${i} = fma(sum${i}, step, step);`).join(' ')}
+/** FLOPs of one workgroup of {@link fmaCode}; a multiply-add counts two. */
+export function fmaFlops(loops: number): number {
+  return 2 * FLOATS_IN_FLIGHT * UNROLLED * loops * THREADS;
+}
+
+/** Multiply-adds in registers. Factor and bounds come from a buffer, so that the compiler can't fold the loop. */
+export function fmaCode(type: 'f32' | 'vec4<f32>'): string {
+  const sums = Array.from({length: FLOATS_IN_FLIGHT / (type === 'f32' ? 1 : 4)}, (_, i) => `sum${i}`);
+  const iteration = sums.map(sum => `${sum} = fma(${sum}, factor, factor);`).join('\n');
+  return `
+    @group(0) @binding(0) var<storage, read_write> buffer: array<f32>;
+    @compute @workgroup_size(${THREADS})
+    fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+      let factor = ${type}(buffer[0]);
+      let loops = u32(buffer[1]);
+      ${sums.map((sum, i) => `var ${sum} = ${type}(f32(id.x) * 1e-6 + ${i}.0);`).join('\n')}
+      for (var i = 0u; i < loops; i++) {
+        ${Array.from({length: UNROLLED}, () => iteration).join('\n')}
+      }
+      let total = dot(vec4<f32>(${sums.join(' + ')}), vec4<f32>(1.0));
+      if (total == buffer[2]) {
+        buffer[3] = total;
+      }
+    }`;
+}
+
+/** What {@link fmaCode} binds: factor, loops, a sum that is never reached, and the place it would be written to. */
+export function fmaBuffer(device: GPUDevice, loops: number): GPUBuffer {
+  const data = new Float32Array([0.5, loops, -1, 0]);
+  const buffer = device.createBuffer({size: data.byteLength, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST});
+  device.queue.writeBuffer(buffer, 0, data);
+  return buffer;
+}
+
+/** A program over two buffers of vec4s, `to` and `source`; its threads stride through them. */
+export const memoryCode = (body: string) => `
+  @group(0) @binding(0) var<storage, read_write> to: array<vec4<f32>>;
+  @group(0) @binding(1) var<storage, read> source: array<vec4<f32>>;
+  @compute @workgroup_size(${THREADS})
+  fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>) {
+    let threads = count.x * ${THREADS}u;
+    let length = arrayLength(&source);
+    for (var i = id.x; i < length; i += threads) {
+      ${body}
     }
-    let total = ${EIGHT.map(i => `sum${i}`).join(' + ')};
-    if (total.x + total.y + total.z + total.w == -1.0) { result[0] = 1.0; }
   }`;
 
-const WORKGROUP_MEMORY_WGSL = `
+export const COPY_CODE = memoryCode('to[i] = source[i];');
+
+/** Each dispatch reads what the one before wrote, as the passes of a product do. */
+export const DISPATCH_CODE = `
+  @group(0) @binding(0) var<storage, read_write> buffer: array<f32>;
+  @compute @workgroup_size(1)
+  fn main() {
+    buffer[0] += 1.0;
+  }`;
+
+const WORKGROUP_MEMORY_CODE = `
   @group(0) @binding(0) var<storage, read_write> result: array<f32>;
   var<workgroup> tile: array<vec4<f32>, 512>;
   @compute @workgroup_size(${THREADS}) fn main(@builtin(local_invocation_index) local: u32) {
@@ -43,83 +95,77 @@ const WORKGROUP_MEMORY_WGSL = `
     tile[local + ${THREADS}u] = vec4<f32>(1.0);
     workgroupBarrier();
     var sum = vec4<f32>(0.0);
-    for (var turn = 0u; turn < ${TURNS}u; turn++) {
-      ${EIGHT.map(i => `sum += tile[(local + turn * 8u + ${i}u) % 512u];`).join('\n      ')}
+    for (var i = 0u; i < ${READ_LOOPS}u; i++) {
+      ${Array.from({length: READS_PER_LOOP}, (_, read) => `
+      sum += tile[(local + i * 8u + ${read}u) % 512u];`).join('')}
     }
     if (sum.x + sum.y + sum.z + sum.w == -1.0) { result[0] = 1.0; }
   }`;
 
-const COPY_WGSL = `
-  @group(0) @binding(0) var<storage, read_write> result: array<vec4<f32>>;
-  @group(0) @binding(1) var<storage, read> source: array<vec4<f32>>;
-  @compute @workgroup_size(${THREADS}) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    result[id.x] = source[id.x];
-  }`;
+/** A pipeline and its bindings, in order. With several sets of bindings, each dispatch takes the next. */
+export class Program {
+  private readonly pipeline: GPUComputePipeline;
+  private readonly bindGroups: GPUBindGroup[];
 
-/** Each dispatch reads what the one before wrote, as the passes of a product do. */
-const LAUNCH_WGSL = `
-  @group(0) @binding(0) var<storage, read_write> result: array<f32>;
-  @compute @workgroup_size(1) fn main() {
-    result[0] += 1.0;
-  }`;
+  constructor(device: GPUDevice, code: string, ...sets: GPUBufferBinding[][]) {
+    const compute = {module: device.createShaderModule({code}), entryPoint: 'main'};
+    this.pipeline = device.createComputePipeline({layout: 'auto', compute});
+    this.bindGroups = sets.map(set => device.createBindGroup({
+      layout: this.pipeline.getBindGroupLayout(0), entries: set.map((resource, binding) => ({binding, resource})),
+    }));
+  }
 
-/** The profile of the backend's GPU, measured where that is possible. Takes about half a second. */
+  encode(pass: GPUComputePassEncoder, workgroups: number, times = 1): void {
+    pass.setPipeline(this.pipeline);
+    for (let i = 0; i < times; ++i) {
+      pass.setBindGroup(0, this.bindGroups[i % this.bindGroups.length]);
+      pass.dispatchWorkgroups(workgroups);
+    }
+  }
+}
+
+/** Shortest ms of one dispatch: the program is timed again until the GPU has raised its clock. */
+async function timeDispatch(clock: GpuClock, program: Program, workgroups: number): Promise<number> {
+  const encode = (runs: number) => (pass: GPUComputePassEncoder) => program.encode(pass, workgroups, runs);
+  let best = await timeOneRun(clock, encode, {leastMs: PASS_MS, mostRuns: MAX_RUNS});
+  for (const end = performance.now() + REPEAT_MS; performance.now() < end;) {
+    const again = await timeOneRun(clock, encode, {leastMs: PASS_MS, mostRuns: MAX_RUNS, runs: best.runs});
+    best = again.ms < best.ms ? again : best;
+  }
+  return best.ms;
+}
+
+/** Measures the profile of the backend's GPU, in about half a second; figures that can't be measured are looked up. */
 export async function measureProfile(backend: WebGPUBackend): Promise<DeviceProfile> {
   const {device} = backend;
   const known = profileOf(adapterNames(backend));
   const clock = new GpuClock(device);
-  const {maxComputeWorkgroupsPerDimension} = device.limits;
-  const bytesPerGroup = 16 * THREADS;
-  const copyGroups = Math.min(maxComputeWorkgroupsPerDimension,
-    Math.floor(Math.min(COPY_BYTES, largestTensor(device.limits)) / bytesPerGroup));
-  const bytes = copyGroups * bytesPerGroup;
+  const vecs = Math.floor(Math.min(COPY_BYTES, largestTensor(device.limits)) / 16);
+  const bytes = 16 * vecs;
   const buffers = [0, 1].map(() => device.createBuffer({size: bytes, usage: GPUBufferUsage.STORAGE}));
-  /** ms of one dispatch. */
-  const time = async (code: string, inputs: GPUBuffer[], workgroups: number): Promise<number> => {
-    const pipeline = await device.createComputePipelineAsync(
-      {layout: 'auto', compute: {module: device.createShaderModule({code}), entryPoint: 'main'}});
-    const bindGroup = device.createBindGroup({
-      layout: pipeline.getBindGroupLayout(0),
-      entries: inputs.map((buffer, binding) => ({binding, resource: {buffer}})),
-    });
-    const record = (runs: number): RecordPass => timestampWrites => {
-      const encoder = device.createCommandEncoder();
-      const pass = encoder.beginComputePass({timestampWrites});
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, bindGroup);
-      for (let i = 0; i < runs; ++i) {
-        pass.dispatchWorkgroups(workgroups);
-      }
-      pass.end();
-      return {encoder, submit: () => device.queue.submit([encoder.finish()])};
-    };
-    let best = await timeOneRun(clock, record, {leastMs: PASS_MS, mostRuns: MAX_RUNS});
-    for (const end = performance.now() + REPEAT_MS; performance.now() < end;) {
-      const again = await timeOneRun(clock, record, {leastMs: PASS_MS, mostRuns: MAX_RUNS, runs: best.runs});
-      best = again.ms < best.ms ? again : best;
-    }
-    return best.ms;
-  };
+  const factors = fmaBuffer(device, FMA_LOOPS);
   try {
-    const [result, source] = buffers;
+    const [result, source] = buffers.map(buffer => ({buffer}));
     const workgroups = 16 * known.cores;
-    const threads = workgroups * THREADS;
-    const fmaMs = await time(FMA_WGSL, [result], workgroups);
-    const workgroupMs = await time(WORKGROUP_MEMORY_WGSL, [result], workgroups);
-    const copyMs = await time(COPY_WGSL, [result, source], copyGroups);
-    const launchMs = await time(LAUNCH_WGSL, [result], 1);
-    const tflops = (2 * threads * TURNS * FMAS_PER_TURN) / fmaMs / 1e9;
+    const time = (code: string, bindings: GPUBufferBinding[], groups: number) =>
+      timeDispatch(clock, new Program(device, code, bindings), groups);
+    const fmaMs = await time(fmaCode('vec4<f32>'), [{buffer: factors}], workgroups);
+    const workgroupMs = await time(WORKGROUP_MEMORY_CODE, [result], workgroups);
+    const copyMs = await time(COPY_CODE, [result, source], Math.ceil(vecs / VECS_PER_THREAD / THREADS));
+    const launchMs = await time(DISPATCH_CODE, [result], 1);
+    const tflops = (workgroups * fmaFlops(FMA_LOOPS)) / fmaMs / 1e9;
+    const memoryGBs = (2 * bytes) / copyMs / 1e6;
     return plausible({
       ...known,
       name: `${known.name}, measured`,
       tflops,
-      memoryGBs: (2 * bytes) / copyMs / 1e6,
-      cacheGBs: known.cacheGBs * ((2 * bytes) / copyMs / 1e6 / known.memoryGBs),
-      workgroupMemoryGBs: (threads * TURNS * READS_PER_TURN * 16) / workgroupMs / 1e6,
+      memoryGBs,
+      cacheGBs: (known.cacheGBs * memoryGBs) / known.memoryGBs,
+      workgroupMemoryGBs: (workgroups * THREADS * READ_LOOPS * READS_PER_LOOP * 16) / workgroupMs / 1e6,
       launchUs: launchMs * 1000,
       cores: Math.max(1, Math.round((known.cores * tflops) / known.tflops)),
     }) ?? known;
   } finally {
-    buffers.forEach(buffer => buffer.destroy());
+    [...buffers, factors].forEach(buffer => buffer.destroy());
   }
 }

@@ -1,37 +1,32 @@
 /**
- * A product to time plans on: made-up numbers, of the sizes and the patterns of a real one. On a backend of its own, on
- * the same device: then tensors, buffers, recorded commands and compiled programs of the user's backend stay as they
- * are, and nothing is left in its pools.
+ * A product to time plans on: random numbers in tensors of the sizes and the pattern of a real product. It runs on a
+ * tfjs backend of its own on the same device. The tensors, buffers and compiled programs of the user's backend stay as
+ * they are, and nothing is left in its pools.
  */
-import {env, type NamedTensorInfoMap, type TensorInfo} from '@tensorflow/tfjs-core';
+import type {NamedTensorInfoMap, TensorInfo} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {NM_SPARSE_MAT_MUL, toAttrs} from '../../../kernels/contract.js';
 import {webgpuKernels} from '../../../kernels/webgpu/run_plan.js';
 import {largestTensor} from '../../../kernels/webgpu/run_passes.js';
-import type {MatMulProblem, Plan} from '../../../kernels/webgpu/plan.js';
+import {largestBinding, type MatMulProblem, type Plan} from '../../../kernels/webgpu/plan.js';
 import {partShapes} from '../../format/nm_sparse_matrix.js';
 import {packIndices} from '../../format/pack.js';
 import {groupCount, keptRowCount, type NMPattern} from '../../format/pattern.js';
 import {STORAGE} from '../../format/storage.js';
 import {compileInParallel} from '../../tfjs/compile.js';
-import type {RecordPass} from './clock.js';
+import {flush, record, replay} from '../../tfjs/recorder.js';
+import type {EncodePass} from './clock.js';
 
-/** Weights are taken in turn from copies that together fill so much: in a model they seldom are in the cache. */
+/** Bytes of all copies of the weights together. Runs rotate through them: in a model, weights are rarely cached. */
 const COLD_BYTES = 64 * 1024 * 1024;
 const MAX_COPIES = 16;
-/** What the outputs of one pass may take: tfjs frees them at its end. */
-const PASS_BYTES = 256 * 1024 * 1024;
-/** How many different numbers, and groups of columns with different kept rows, are drawn; the rest repeats them. */
+/** Largest size of all buffers that the recordings of a plan write, in bytes. */
+const RECORDED_BYTES = 256 * 1024 * 1024;
+/** Different random numbers, and column groups with different kept rows; the rest of a tensor repeats them. */
 const DRAWN_NUMBERS = 4096;
 const DRAWN_GROUPS = 32;
-/** Outputs are compared at both ends: so many bytes of each. */
+/** Bytes compared at each end of an output. */
 const COMPARED_BYTES = 1024 * 1024;
-
-/** What of the backend is private, but the only way to put a time around its own command encoding. */
-interface Encoding {
-  commandEncoder: GPUCommandEncoder;
-  computePassEncoder: GPUComputePassEncoder | null;
-}
 
 export class SampleProduct {
   private readonly backend: WebGPUBackend;
@@ -87,7 +82,7 @@ export class SampleProduct {
 
   /**
    * Compiles a plan's programs.
-   * @throws Error if they don't compile, or their buffers are not to be had.
+   * @throws Error if they don't compile, or their buffers are not available.
    */
   async compile(plan: Plan): Promise<void> {
     const {device} = this.backend;
@@ -99,36 +94,24 @@ export class SampleProduct {
     }
   }
 
-  /** Records passes of `runs` products each. */
-  record(plan: Plan): (runs: number) => RecordPass {
-    const {backend} = this;
-    const encoding = backend as unknown as Encoding;
-    return runs => timestampWrites => {
-      this.flush();
-      backend.ensureCommandEncoderReady();
-      encoding.computePassEncoder = encoding.commandEncoder.beginComputePass({timestampWrites});
-      withoutSubmits(() => {
-        for (let i = 0; i < runs; ++i) {
-          this.run(plan, i);
-        }
-      });
-      backend.endComputePassEncoder();
-      return {encoder: encoding.commandEncoder, submit: () => backend.submitQueue()};
+  /**
+   * Records the product with each copy of the weights.
+   * @returns what encodes `runs` products; valid until the next plan is encoded or the output is read.
+   */
+  encoder(plan: Plan): (runs: number) => EncodePass {
+    const {rows, shape: [, n]} = this.problem;
+    const bytes = 2 * largestBinding(plan, this.problem) + 4 * rows * n;
+    const count = Math.max(1, Math.min(this.matrices.length, Math.floor(RECORDED_BYTES / bytes)));
+    const recordings = record(this.backend, Array.from({length: count}, (_, i) => () => this.run(plan, i)));
+    return runs => pass => {
+      for (let i = 0; i < runs; ++i) {
+        replay(pass, recordings[i % count]);
+      }
     };
   }
 
-  /** How many products fit in a pass. */
-  mostRuns(plan: Plan): number {
-    this.flush();
-    const before = this.backend.memory().numBytesInGPU;
-    withoutSubmits(() => this.run(plan, 0));
-    const bytes = this.backend.memory().numBytesInGPU - before;
-    this.flush();
-    return Math.max(1, Math.floor(PASS_BYTES / Math.max(1, bytes)));
-  }
-
   /**
-   * The product's two ends.
+   * Reads both ends of the output.
    * @throws Error if the GPU refuses the programs.
    */
   async output(plan: Plan): Promise<Float32Array> {
@@ -139,14 +122,17 @@ export class SampleProduct {
     const readable = device.createBuffer({size: 2 * part, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST});
     try {
       device.pushErrorScope('validation');
-      withoutSubmits(() => this.run(plan, 0, y => {
-        const {resource} = backend.tensorMap.get(y.dataId);
-        backend.endComputePassEncoder();
-        const {commandEncoder} = backend as unknown as Encoding;
-        commandEncoder.copyBufferToBuffer(resource as GPUBuffer, 0, readable, 0, part);
-        commandEncoder.copyBufferToBuffer(resource as GPUBuffer, bytes - part, readable, part, part);
-      }));
-      this.flush();
+      let y: GPUBuffer;
+      const [recording] = record(backend, [() => this.run(plan, 0, ({dataId}) => {
+        y = backend.tensorMap.get(dataId).resource as GPUBuffer;
+      })]);
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      replay(pass, recording);
+      pass.end();
+      encoder.copyBufferToBuffer(y!, 0, readable, 0, part);
+      encoder.copyBufferToBuffer(y!, bytes - part, readable, part, part);
+      device.queue.submit([encoder.finish()]);
       const error = await device.popErrorScope();
       if (error) {
         throw new Error(error.message);
@@ -159,7 +145,7 @@ export class SampleProduct {
   }
 
   dispose(): void {
-    this.flush();
+    flush(this.backend);
     this.backend.dispose();
   }
 
@@ -175,28 +161,10 @@ export class SampleProduct {
     this.backend.disposeData(y.dataId);
   }
 
-  private flush(): void {
-    this.backend.ensureCommandEncoderReady();
-    this.backend.endComputePassEncoder();
-    this.backend.submitQueue();
-  }
-
   private upload(shape: number[], dtype: 'float32' | 'int32', values: Float32Array | Int32Array): TensorInfo {
     const tensor = this.backend.makeTensorInfo(shape, dtype, values);
     this.backend.uploadToGPU(tensor.dataId);
     return tensor;
-  }
-}
-
-/** Lets tfjs record any number of programs without submitting them in between. */
-function withoutSubmits(run: () => void): void {
-  const flag = 'WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE';
-  const before = env().getNumber(flag);
-  env().set(flag, Infinity);
-  try {
-    run();
-  } finally {
-    env().set(flag, before);
   }
 }
 
@@ -209,7 +177,7 @@ function repeated<T extends Float32Array | Int32Array>(array: T, start: T): T {
   return array;
 }
 
-/** Not zeros: a GPU multiplies those with less heat, so faster. */
+/** Random, because a GPU multiplies zeros with less heat and so at a higher clock. */
 function randomFloats(length: number): Float32Array {
   return repeated(new Float32Array(length), Float32Array.from({length: DRAWN_NUMBERS}, () => 2 * Math.random() - 1));
 }
@@ -222,7 +190,7 @@ function randomIndices(k: number, keptRows: number, groups: number, pattern: NMP
     for (let j = 0; j < keptRows; j += pattern.n) {
       let rows = Math.min(pattern.m, k - (j / pattern.n) * pattern.m);
       let wanted = Math.min(pattern.n, rows);
-      // Each row is taken with the chance that leaves every choice alike.
+      // Each row is taken with the probability that makes every choice equally likely.
       for (let offset = 0, at = group * keptRows + j; wanted > 0; ++offset, --rows) {
         if (Math.random() * rows < wanted) {
           offsets[at++] = offset;

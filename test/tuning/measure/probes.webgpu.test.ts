@@ -3,15 +3,15 @@ import * as tf from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {expect} from 'chai';
 import {adapterNames, plausible, profileOf, type DeviceProfile} from '../../../src/tuning/device_profile.js';
-import {GpuClock, timeOneRun, type RecordPass} from '../../../src/tuning/measure/clock.js';
-import {measureProfile} from '../../../src/tuning/measure/probes.js';
+import {GpuClock, timeOneRun, timePasses, type EncodePass} from '../../../src/tuning/measure/clock.js';
+import {measureProfile, Program} from '../../../src/tuning/measure/probes.js';
 
 function device(): GPUDevice {
   return (tf.backend() as WebGPUBackend).device;
 }
 
-/** A pass of `runs` dispatches that count up to the same number, however often they are timed. */
-async function work(turns: number): Promise<{record: (runs: number) => RecordPass; recorded: number[]}> {
+/** Encodes any number of dispatches, and notes the number. */
+async function work(turns: number): Promise<{encode: (runs: number) => EncodePass; encoded: number[]}> {
   const code = `
     @group(0) @binding(0) var<storage, read_write> result: array<f32>;
     @compute @workgroup_size(64) fn main() {
@@ -19,23 +19,12 @@ async function work(turns: number): Promise<{record: (runs: number) => RecordPas
       for (var i = 0; i < ${turns}; i++) { x = fma(x, 0.5, 1.0); }
       result[0] = x;
     }`;
-  const pipeline = await device().createComputePipelineAsync(
-    {layout: 'auto', compute: {module: device().createShaderModule({code}), entryPoint: 'main'}});
   const buffer = device().createBuffer({size: 16, usage: GPUBufferUsage.STORAGE});
-  const bindGroup = device().createBindGroup(
-    {layout: pipeline.getBindGroupLayout(0), entries: [{binding: 0, resource: {buffer}}]});
-  const recorded: number[] = [];
-  return {recorded, record: runs => timestampWrites => {
-    recorded.push(runs);
-    const encoder = device().createCommandEncoder();
-    const pass = encoder.beginComputePass({timestampWrites});
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, bindGroup);
-    for (let i = 0; i < runs; ++i) {
-      pass.dispatchWorkgroups(16);
-    }
-    pass.end();
-    return {encoder, submit: () => device().queue.submit([encoder.finish()])};
+  const program = new Program(device(), code, [{buffer}]);
+  const encoded: number[] = [];
+  return {encoded, encode: runs => pass => {
+    encoded.push(runs);
+    program.encode(pass, 16, runs);
   }};
 }
 
@@ -46,35 +35,38 @@ describe('the clock of a GPU', () => {
         this.skip();
       }
       const clock = new GpuClock(device(), stamps);
-      const {record} = await work(2000);
-      expect((await timeOneRun(clock, record, {leastMs: 10, mostRuns: 1000})).ms).to.be.above(0);
+      const {encode} = await work(2000);
+      expect((await timeOneRun(clock, encode, {leastMs: 10, mostRuns: 1000})).ms).to.be.above(0);
     });
   }
 
-  /** A device on which work takes as long by its timestamps and by the wall clock as is said, in ms. */
+  /** A device on which every submission takes as many ms by its timestamps and by the wall clock as is said. */
   function deviceThatTakes({stamped, wall}: {stamped: number; wall: number}): GPUDevice {
     const stamps = BigUint64Array.of(1000n, 1000n + BigInt(stamped * 1e6));
-    const made = {destroy: () => undefined, mapAsync: async () => undefined, getMappedRange: () => stamps.buffer};
+    const pass = {end: () => undefined};
+    const wait = async () => {
+      now += wall;
+    };
+    const buffer = {destroy: () => undefined, mapAsync: wait, getMappedRange: () => stamps.buffer};
     return {
-      createQuerySet: () => made, createBuffer: () => made,
-      queue: {onSubmittedWorkDone: async () => {
-        now += wall;
-      }},
+      features: new Set(['timestamp-query']), createQuerySet: () => buffer, createBuffer: () => buffer,
+      createCommandEncoder: () => ({
+        beginComputePass: () => pass, finish: () => undefined, resolveQuerySet: () => undefined,
+        copyBufferToBuffer: () => undefined,
+      }),
+      queue: {submit: () => undefined, onSubmittedWorkDone: wait},
     } as unknown as GPUDevice;
   }
 
   /** Time as performance.now has it in the test below. */
   let now = 0;
-  const submitted: RecordPass = () => ({
-    encoder: {resolveQuerySet: () => undefined, copyBufferToBuffer: () => undefined} as unknown as GPUCommandEncoder,
-    submit: () => undefined,
-  });
+  const nothing = () => undefined;
 
   it('takes the timestamps where they make sense, else the wall clock from then on', async () => {
     Object.defineProperty(performance, 'now', {configurable: true, value: () => now});
     try {
       const time = (stamped: number, wall: number, stamps = true) =>
-        new GpuClock(deviceThatTakes({stamped, wall}), stamps).time(submitted);
+        new GpuClock(deviceThatTakes({stamped, wall}), stamps).time(nothing, nothing);
       expect(await time(3, 4)).to.equal(3);
       expect(await time(30, 40)).to.equal(30);
       expect(await time(3, 4, false)).to.equal(4);
@@ -82,36 +74,41 @@ describe('the clock of a GPU', () => {
       expect(await time(0, 6)).to.equal(6); // stands still
       expect(await time(1000, 6)).to.equal(6); // runs away
       const clock = new GpuClock(deviceThatTakes({stamped: 0, wall: 6}), true);
-      expect([await clock.time(submitted), await clock.time(submitted)]).to.deep.equal([6, 6]);
+      expect([await clock.time(nothing, nothing), await clock.time(nothing, nothing)]).to.deep.equal([6, 6]);
     } finally {
       Reflect.deleteProperty(performance, 'now');
     }
   });
 
-  it('repeats what is too short to see, up to the limit', async () => {
-    const {record, recorded} = await work(1);
-    const never = {time: (pass: RecordPass) => {
-      pass(undefined).submit();
-      return Promise.resolve(0);
-    }} as GpuClock;
-    expect(await timeOneRun(never, record, {leastMs: 5, mostRuns: 50})).to.deep.equal({ms: 0, runs: 50});
-    expect(recorded).to.deep.equal([1, 50]);
-    expect((await timeOneRun(never, record, {leastMs: 0, mostRuns: 50, runs: 7})).runs).to.equal(7);
+  it('times each pass by itself, the lead-in not at all', async function() {
+    if (!device().features.has('timestamp-query')) {
+      this.skip();
+    }
+    const {encode} = await work(500);
+    const times = await timePasses(device(), encode(1), [encode(1), encode(64)]);
+    expect(times).to.have.length(2);
+    expect(times[1]).to.be.above(times[0]);
   });
 
-  it('goes by the wall clock where the timestamps stand still', async () => {
-    const {record} = await work(100);
-    // Both stamps are those of the pass's beginning.
-    const standing: RecordPass = stamps => record(1)(stamps && {...stamps, endOfPassWriteIndex: undefined});
-    const slow: RecordPass = stamps => {
-      const pass = standing(stamps);
-      return {...pass, submit: () => {
-        const until = performance.now() + 8;
-        while (performance.now() < until); // as if the GPU were slow
-        pass.submit();
-      }};
-    };
-    expect(await new GpuClock(device()).time(slow)).to.be.above(5);
+  it('refuses to time passes on a device without timestamps', async () => {
+    const without = {features: new Set()} as unknown as GPUDevice;
+    expect(await timePasses(without, nothing, [nothing]).catch((error: Error) => error.message))
+      .to.equal('timePasses: the device has no timestamp-query, so there is no GPU time to measure.');
+  });
+
+  it('repeats what is too short to see, up to the limit', async () => {
+    const {encode, encoded} = await work(1);
+    const never = {time: (_: EncodePass, pass: EncodePass) => {
+      const encoder = device().createCommandEncoder();
+      const compute = encoder.beginComputePass();
+      pass(compute);
+      compute.end();
+      device().queue.submit([encoder.finish()]);
+      return Promise.resolve(0);
+    }};
+    expect(await timeOneRun(never, encode, {leastMs: 5, mostRuns: 50})).to.deep.equal({ms: 0, runs: 50});
+    expect(encoded).to.deep.equal([1, 50]);
+    expect((await timeOneRun(never, encode, {leastMs: 0, mostRuns: 50, runs: 7})).runs).to.equal(7);
   });
 });
 
@@ -146,8 +143,8 @@ describe('a measured profile', () => {
       expect(fast[figure], figure).to.be.closeTo(2 * slow[figure], 1e-9 * fast[figure]);
     }
     expect([slow.launchUs, fast.launchUs]).to.deep.equal([20_000, 10_000]);
-    // 16 workgroups a core of 256 threads, each 64 times 8 vec4s multiplied and added.
-    expect(fast.tflops).to.be.closeTo((2 * 16 * known.cores * 256 * 64 * 32) / 10 / 1e9, 1e-9);
+    // 16 workgroups a core of 256 threads, each of which multiplies and adds 4 vec4s 64 times.
+    expect(fast.tflops).to.be.closeTo((2 * 16 * known.cores * 256 * 64 * 16) / 10 / 1e9, 1e-9);
     expect(fast.cacheGBs / fast.memoryGBs).to.be.closeTo(known.cacheGBs / known.memoryGBs, 1e-6);
     expect(fast.threadsPerCore).to.equal(known.threadsPerCore);
   });

@@ -1,11 +1,11 @@
 /**
- * Records what tfjs dispatches for a product, to run it again and again without JavaScript: tfjs takes 20 to 50 µs to
- * encode a program that small products keep the GPU busy with for 3. A recorded one takes next to nothing, so a second
- * of encoding does not stand between two rounds of 10 ms, with a GPU that idles and cools.
+ * Records what tfjs dispatches, to run it again without JavaScript. tfjs takes 20 to 50 µs to encode a program; a small
+ * one runs for 3 µs, so a GPU that tfjs feeds idles and lowers its clock. A recorded dispatch is encoded in about 1 µs.
  *
- * The price is that this file reaches into what tfjs-backend-webgpu (4.22) keeps private; nothing else here does.
+ * tfjs-backend-webgpu (4.22) has no hook for this: the fields below are private there. Nothing else in this package
+ * takes over its pass encoder.
  */
-import {env, type Tensor} from '@tensorflow/tfjs-core';
+import {env} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 
 interface Internals {
@@ -23,10 +23,12 @@ interface Dispatch {
   workgroups: [x: number, y?: number, z?: number];
 }
 
-/** All dispatches of one product, in order. */
+/** The dispatches of one function, in order. */
 export type Recording = Dispatch[];
 
-/** Submits what tfjs has encoded so far; releases what waited for that. */
+const BATCH_SIZE = 'WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE';
+
+/** Submits what tfjs has encoded so far, which also returns the buffers of disposed tensors to tfjs's pool. */
 export function flush(webgpu: WebGPUBackend): void {
   webgpu.ensureCommandEncoderReady();
   webgpu.endComputePassEncoder();
@@ -34,25 +36,27 @@ export function flush(webgpu: WebGPUBackend): void {
 }
 
 /**
- * Records `product(0)` … `product(count-1)` of each product. Memory of disposed outputs is given to others only after a
- * submission, so each recording has outputs of its own. Nothing else may use tfjs until the recordings have been run;
- * then {@link flush}.
+ * Records the dispatches of functions that run kernels; none of them reaches the GPU.
+ *
+ * A recording is valid until the next {@link flush}: until then no buffer of a disposed tensor is given to another, so
+ * each recording has buffers of its own. Nothing else may use the backend meanwhile.
+ * @throws Error if a function copies between buffers, as uploads and downloads do: that cannot be repeated.
  */
-export function record(webgpu: WebGPUBackend, products: ((i: number) => Tensor)[], count: number): Recording[][] {
+export function record(webgpu: WebGPUBackend, functions: ReadonlyArray<() => void>): Recording[] {
   flush(webgpu);
   const internals = webgpu as unknown as Internals;
-  const batch = env().get('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE') as number;
-  env().set('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE', Infinity);
+  const batchSize = env().getNumber(BATCH_SIZE);
+  env().set(BATCH_SIZE, Infinity); // else tfjs submits after every 15 dispatches
   try {
-    return products.map(product => Array.from({length: count}, (_, i) => {
+    return functions.map(run => {
       const recorder = new Recorder();
       internals.computePassEncoder = recorder as unknown as GPUComputePassEncoder;
-      product(i).dispose();
+      run();
       return recorder.dispatches;
-    }));
+    });
   } finally {
     internals.computePassEncoder = null;
-    env().set('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE', batch);
+    env().set(BATCH_SIZE, batchSize);
   }
 }
 
@@ -75,11 +79,11 @@ class Recorder {
   }
 
   end(): never {
-    throw new Error('record: the product does more than dispatch (it uploads or downloads), so it cannot be repeated.');
+    throw new Error('record: the function copies buffers (uploads or downloads), so it cannot be repeated.');
   }
 }
 
-/** Encodes a recorded product. */
+/** Encodes a recording. */
 export function replay(pass: GPUComputePassEncoder, recording: Recording): void {
   for (const {pipeline, bindGroup, workgroups} of recording) {
     pass.setPipeline(pipeline);
@@ -88,7 +92,7 @@ export function replay(pass: GPUComputePassEncoder, recording: Recording): void 
   }
 }
 
-/** Gives the memory of disposed tensors back to the GPU: tfjs keeps it for tensors of the same size, forever. */
+/** Destroys the buffers of disposed tensors, which tfjs otherwise keeps for tensors of the same size. */
 export function freeUnusedBuffers(webgpu: WebGPUBackend): void {
   flush(webgpu);
   const manager = webgpu.bufferManager;
