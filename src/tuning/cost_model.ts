@@ -51,15 +51,15 @@ export const COST = {
    * Cost of each distinct address that a subgroup of the GEMV loads from, in multiply-adds per thread. One address is a
    * word of x, a word of offsets, or a vec4 of the transposed x (four rows).
    */
-  placeOps: 0.1,
+  addressOps: 0.1,
   /** Instructions of one GEMV iteration other than loads and multiply-adds. */
-  turnOps: 66,
-  /** Latency of one K-tile of the GEMM, in ns: its loads must arrive before the next K-tile. */
-  stepNs: 507,
-  /** Latency of one kept row that a thread of the GEMV loads, in ns. */
-  rowNs: 71,
-  /** Latency of one stage of a reduction within a workgroup, in ns. */
-  levelNs: 134,
+  iterationOps: 66,
+  /** Latency of one K-tile of the GEMM, in ms: its loads must arrive before the next K-tile. */
+  kTileMs: 507e-6,
+  /** Latency of one kept row that a thread of the GEMV loads, in ms. */
+  keptRowMs: 71e-6,
+  /** Latency of one stage of a reduction within a workgroup, in ms. */
+  stageMs: 134e-6,
   /** Overlap loss: the fraction of the shorter terms that is not hidden behind the longest; GEMM and GEMV. */
   overlapLoss: 0.069,
   gemvOverlapLoss: 0.62,
@@ -103,8 +103,8 @@ interface Work {
   ops: number;
   sharedBytes: number;
   loadedBytes: number;
-  /** ns that a workgroup waits for loads and barriers if nothing else runs on its core. */
-  waitingNs: number;
+  /** ms that a workgroup waits for loads and barriers if nothing else runs on its core. */
+  waitingMs: number;
   /** Bytes from and to memory that no cache saves. */
   memoryBytes: number;
 }
@@ -123,22 +123,22 @@ export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfi
   const occupancy = residentWorkgroups(work, profile);
   const resident = Math.min(onBusiest, occupancy);
   const waves = Math.ceil(onBusiest / resident);
-  const seconds = (amount: number, rate: number, workgroups: number) => (workgroups * amount * cores) / rate;
-  // Workgroups of a wave hide each other's latency; a single one takes as long as one of its threads.
+  // Rates of one core, per ms. A multiply-add counts two FLOPs; 1 TFLOPS is 1e9 FLOPs, 1 GB/s is 1e6 bytes per ms.
+  const fmaRate = ((tflops / 2) * 1e9) / cores;
+  const cacheRate = (cacheGBs * 1e6) / cores;
+  const workgroupMemoryRate = (workgroupMemoryGBs * 1e6) / cores;
   const spilled = Math.max(0, work.registersPerThread / mostRegisters(work, profile) - 1);
   const ops = work.ops * (1 + COST.spillOps * spilled);
-  const ofOne = 1e3 * seconds(ops, (tflops / 2) * 1e12, 1);
-  const opsPerNs = ((tflops / 2) * 1e3) / (cores * threadsPerCore * LANES);
-  const alone = 1e-6 * (work.waitingNs + ops / work.threads / opsPerNs);
+  // Workgroups of a wave hide each other's latency; a single one takes as long as one of its threads.
+  const alone = work.waitingMs + ops / work.threads / (fmaRate / (threadsPerCore * LANES));
   // Whole subgroups are distributed over the schedulers of a core; the busiest one decides.
   const subgroups = work.threads / SUBGROUP_SIZE;
   const dealt = (workgroups: number) => (SCHEDULERS * Math.ceil((workgroups * subgroups) / SCHEDULERS)) / subgroups;
-  const wave = (workgroups: number) => Math.max(dealt(workgroups) * ofOne, alone);
+  const wave = (workgroups: number) => Math.max((dealt(workgroups) * ops) / fmaRate, alone);
   const compute = (waves - 1) * wave(resident) + wave(onBusiest - (waves - 1) * resident);
-  const workgroupMemory = 1e3 * seconds(work.sharedBytes, workgroupMemoryGBs * 1e9, onBusiest);
-  const loads = 1e3 * seconds(work.loadedBytes, cacheGBs * 1e9, onBusiest);
-  const memory = Math.max(loads, work.memoryBytes / memoryGBs / 1e6);
-  const launch = ((1 + passes.count) * profile.launchUs) / 1e3;
+  const workgroupMemory = (onBusiest * work.sharedBytes) / workgroupMemoryRate;
+  const memory = Math.max((onBusiest * work.loadedBytes) / cacheRate, work.memoryBytes / (memoryGBs * 1e6));
+  const launch = (1 + passes.count) * profile.launchUs * 1e-3;
   const longest = Math.max(compute, memory, workgroupMemory);
   const others = compute + memory + workgroupMemory - longest;
   const overlapLoss = plan.kind === 'gemm' ? COST.overlapLoss : COST.gemvOverlapLoss;
@@ -206,7 +206,7 @@ function gemmWork(
       4 * kTilesPerSplit * xRows * tileRows,
     loadedBytes: kTilesPerSplit * (loadedX + loadedW) + 4 * tileRows * tileCols,
     // Every slice but the first hands over its accumulators.
-    waitingNs: (kTilesPerSlice + 1) * COST.stepNs + (config.slices - 1) * COST.levelNs,
+    waitingMs: (kTilesPerSlice + 1) * COST.kTileMs + (config.slices - 1) * COST.stageMs,
     memoryBytes: 0,
   };
   // Workgroups are numbered along the columns first: concurrent ones share rows of tiles. What does not stay in the
@@ -231,14 +231,14 @@ function gemvWork(
   // Distinct addresses that the lanes of a subgroup load from: offsets per group, and x per slice.
   const lanes = Math.min(SUBGROUP_SIZE, vecCols);
   const groupsRead = isDense ? 1 : Math.ceil((lanes * 4) / Math.max(4, pattern.vectorLength));
-  const xOps = COST.placeOps * (kMajor ? config.rows / 4 : config.rows);
+  const xOps = COST.addressOps * (kMajor ? config.rows / 4 : config.rows);
   const wordsPerRow = isDense ? 0 : distinct / Math.min(config.turn, 32 / indexBits(pattern));
   // Zero-filled, a kept row stands for M/N rows of x, each of which is read when it is used.
   const {n: keptOfWindow, m} = pattern;
   const xRowsPerKept = spread ? m / keptOfWindow : 1;
   const multiplyOps = spread ? xRowsPerKept * 4 * config.rows + COST.pickOps * (m - keptOfWindow + 1) :
     4 * config.rows + distinct * xOps * (groupsRead * SUBGROUP_SIZE) / lanes;
-  const opsPerVec4 = multiplyOps + wordsPerRow * groupsRead * COST.placeOps + COST.turnOps / config.turn;
+  const opsPerVec4 = multiplyOps + wordsPerRow * groupsRead * COST.addressOps + COST.iterationOps / config.turn;
   // 32-bit registers that hold prefetched data. Each kept row takes valueBytes words for its four values, plus `rows`
   // words of x if the four columns share a row of x. With zero-filled windows, all M rows of x are held as well.
   const prefetched = config.turn * (valueBytes(dtype) + (distinct === 1 ? config.rows : 0)) +
@@ -260,8 +260,8 @@ function gemvWork(
     ops: kept * vecCols * opsPerVec4,
     sharedBytes: treeBytes,
     loadedBytes: perSplit * (segment + (isDense ? 0 : groups * indexBits(pattern)) / 8),
-    waitingNs: COST.rowNs * config.turn * (1 + Math.ceil(perSplit / turnRows)) * (spread ? 1 + xRowsPerKept : 1) +
-      COST.levelNs * (1 + levels.length) * (config.rows / rowsAtOnce),
+    waitingMs: COST.keptRowMs * config.turn * (1 + Math.ceil(perSplit / turnRows)) * (spread ? 1 + xRowsPerKept : 1) +
+      COST.stageMs * (1 + levels.length) * (config.rows / rowsAtOnce),
     memoryBytes: (wBytes * (inCache(wBytes, profile) ? 1 : rowTiles)) / COST.readGain + 4 * rows * k +
       4 * rows * n * splits,
   };

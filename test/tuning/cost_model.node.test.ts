@@ -164,7 +164,7 @@ describe('the cost model', () => {
 
     it('takes for one workgroup what its steps wait, and hides that behind others', () => {
       const steps = 1024 / 8;
-      expect(compute(1)).to.be.above((steps * COST.stepNs) / 1e6);
+      expect(compute(1)).to.be.above(steps * COST.kTileMs);
       expect(compute(2)).to.be.closeTo(compute(1), 1e-9);
       expect(compute(6)).to.be.above(1.2 * compute(1));
     });
