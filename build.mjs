@@ -2,6 +2,7 @@
  * Builds what npm publishes, into dist/:
  *
  *   esm/index.js, cjs/index.js    the library, npm packages left as imports
+ *   esm/runtime.js, cjs/runtime.js    the part of it that runs models, with WGSL without comments and indentation
  *   esm/src/*.d.ts, cjs/src/*.d.ts    its types; twice, because TypeScript wants them in a package of the same kind
  *   nm-sparse.min.js    the library for a <script> tag: global `nmSparse`, on top of the global `tf`
  *   cli/nm-prune.js     the command line tool, with the library inside
@@ -23,6 +24,7 @@ const TEMP = `build/dist-${process.pid}`;
 const OLD = `build/old-${process.pid}`;
 const TYPES = `build/types-${process.pid}`;
 const LIBRARY = './src/index.ts';
+const RUNTIME = './src/runtime.ts';
 const CLI = './src/cli/main.ts';
 const manifest = JSON.parse(readFileSync('package.json', 'utf8'));
 
@@ -37,6 +39,18 @@ const tfFromGlobal = {
           throw new Error('nm-sparse: there is no global "tf". Load TensorFlow.js (tf.min.js) before nm-sparse.min.js');
         }
         module.exports = globalThis.tf;`,
+    }));
+  },
+};
+
+/** Removes comments and indentation from WGSL, a tenth of the kernels' download: minifiers leave template literals. */
+const plainWgsl = {
+  name: 'plain-wgsl',
+  setup(build) {
+    build.onLoad({filter: /[\\/]kernels[\\/]webgpu[\\/].*\.ts$/}, ({path}) => ({
+      contents: readFileSync(path, 'utf8')
+        .replace(/^\s*\/\/[^$`\n]*(?=\$\{|$)/gm, '').replace(/ +\/\/ [^$`\n]*$/gm, '').replace(/^ +/gm, ''),
+      loader: 'ts',
     }));
   },
 };
@@ -76,7 +90,7 @@ function checkImports(file, imports) {
 function emitTypes(folder) {
   const {config} = ts.readConfigFile('tsconfig.json', ts.sys.readFile);
   const {options} = ts.parseJsonConfigFileContent(config, ts.sys, '.');
-  const program = ts.createProgram([LIBRARY], {
+  const program = ts.createProgram([LIBRARY, RUNTIME], {
     ...options, noEmit: false, declaration: true, emitDeclarationOnly: true, outDir: folder,
   });
   const diagnostics = [...ts.getPreEmitDiagnostics(program), ...program.emit().diagnostics];
@@ -89,7 +103,9 @@ function emitTypes(folder) {
 
 /** The library in one module system; package.json says which one, for the package around it is ESM. */
 async function buildLibrary(folder, format, type) {
-  checkImports(folder, await bundle(LIBRARY, `${folder}/index.js`, {format, packages: 'external', platform: 'node'}));
+  const options = {format, packages: 'external', platform: 'node'};
+  checkImports(folder, await bundle(LIBRARY, `${folder}/index.js`, options));
+  checkImports(folder, await bundle(RUNTIME, `${folder}/runtime.js`, {...options, plugins: [plainWgsl]}));
   cpSync(TYPES, join(TEMP, folder), {recursive: true});
   writeFileSync(join(TEMP, folder, 'package.json'), JSON.stringify({type}) + '\n');
 }

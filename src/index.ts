@@ -4,8 +4,10 @@
  */
 import {nmDense} from './layers/nm_dense.js';
 import {registerAll} from './ops/register.js';
+import {chooserOf} from './tuning/choose.js';
+import {loadTuned} from './tuning/plan_cache.js';
 
-registerAll();
+registerAll(backend => void loadTuned(chooserOf(backend)));
 
 export {httpWithChecksums} from './format/checksums.js';
 export {compress, type CompressOptions} from './format/compress.js';

@@ -7,12 +7,13 @@
 import {
   engine, getBackend, getKernel, registerGradient, registerKernel, type KernelConfig,
 } from '@tensorflow/tfjs-core';
+import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {compositeKernels} from '../../kernels/composite/nm_sparse_mat_mul.js';
 import {NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
 import {cpuKernels} from '../../kernels/cpu/nm_sparse_mat_mul.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {webgpuKernels} from '../../kernels/webgpu/run_plan.js';
-import {choosePlan, chooserOf} from '../tuning/choose.js';
+import {choosePlan} from '../tuning/choose.js';
 import {gradients} from './gradient.js';
 
 const COMPOSITE_BACKENDS = ['webgl', 'wasm', 'tensorflow'];
@@ -26,10 +27,12 @@ function registerOnce(kernels: KernelConfig[]): void {
   }
 }
 
-/** Starts loading the plans that were tuned for a WebGPU device, so that the first model can run by them. */
+/** Called when a WebGPU backend is set up, or is found set up. */
+let onWebGPU: (backend: WebGPUBackend) => void = () => undefined;
+
 function expectProducts(backend: unknown): void {
   if (isWebGPUBackend(backend)) {
-    chooserOf(backend);
+    onWebGPU(backend);
   }
 }
 
@@ -39,7 +42,9 @@ function kernelsOnWebGPU(backendName: string): KernelConfig[] {
     kernel.kernelName === NM_SPARSE_MAT_MUL ? {...kernel, setupFunc: expectProducts} : kernel);
 }
 
-export function registerAll(): void {
+/** @param setUp called when a WebGPU backend is set up; an entry with tuning starts to load tuned plans then. */
+export function registerAll(setUp = onWebGPU): void {
+  onWebGPU = setUp;
   registerOnce([...kernelsOnWebGPU('webgpu'), ...cpuKernels, ...COMPOSITE_BACKENDS.flatMap(compositeKernels)]);
   gradients.forEach(registerGradient);
   // The active backend was set up before there was a setupFunc of ours. One that is still pending is not listed yet.

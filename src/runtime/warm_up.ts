@@ -15,6 +15,7 @@ import {
   checkInputs, checkModel, predictOnce, predictZeros, type ModelInputs, type PredictModel,
 } from '../tfjs/predict_model.js';
 import {chooserOf, observeProblems, type PlanChooser} from '../tuning/choose.js';
+import {loadTuned} from '../tuning/plan_cache.js';
 import {measurePlans} from '../tuning/tune.js';
 import type {SkippedProduct, TunedProduct} from '../tuning/tune_options.js';
 import {checkBoolean, checkCount, checkOptionNames, describeValue} from '../util/options.js';
@@ -74,7 +75,7 @@ export async function warmUp(
     await unlessLost('warmUp', active.device, async () => {
       const chooser = chooserOf(active);
       if (cache) {
-        await chooser.load();
+        await loadTuned(chooser);
       }
       let problems: MatMulProblem[] = [];
       const compile = () => {

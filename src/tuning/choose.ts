@@ -2,8 +2,8 @@
  * Selects the plan that runs a product: the tuned one if this product was tuned on this GPU, else the one predicted
  * fastest. Every kernel call asks, so selections are cached by a short string.
  *
- * Kernels are synchronous, storage is not. Tuned plans are read once per device, beginning when its backend is set up.
- * Products that run before the plans have arrived take the predicted plan; warmUp and tune wait for them.
+ * Kernels are synchronous, storage is not. Products that run before the stored plans have arrived (plan_cache.ts) take
+ * the predicted plan; warmUp and tune wait for them.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
@@ -12,7 +12,7 @@ import {describePlan, planName, type MatMulProblem, type Plan} from '../../kerne
 import {predict, type Prediction} from './cost_model.js';
 import {adapterNames, FITTED_FAMILY, profileOf, type AdapterNames, type DeviceProfile} from './device_profile.js';
 import {forcedPlan, printPlan} from './plan_flags.js';
-import {adapterKey, mergeRecords, productKey, readTuned, type TunedPlan, type TuningRecord} from './plan_cache.js';
+import {adapterKey, mergeRecords, productKey, type TunedPlan, type TuningRecord} from './plan_cache.js';
 
 /** Largest number of cached selections: enough for any model, a bound for an app whose rows never repeat. */
 const MAX_SELECTIONS = 4096;
@@ -36,7 +36,8 @@ export class PlanChooser {
   private readonly known: DeviceProfile;
   private record: TuningRecord = {plans: {}};
   private readonly selections = new Map<string, Plan>();
-  private loading: Promise<void> | undefined;
+  /** Set by loadTuned() (plan_cache.ts): settled when the stored measurements have arrived. */
+  loading: Promise<void> | undefined;
 
   constructor(private readonly limits: ProgramLimits, names: Required<AdapterNames>) {
     this.adapter = adapterKey(names);
@@ -126,29 +127,22 @@ export class PlanChooser {
     this.selections.clear();
   }
 
-  /** Learns the stored measurements; reads them once. */
-  load(): Promise<void> {
-    this.loading ??= readTuned(this.adapter).then(record => {
-      if (record) {
-        // What was measured here since is newer.
-        this.record = mergeRecords(record, this.record);
-        this.selections.clear();
-      }
-    });
-    return this.loading;
+  /** Learns measurements of an earlier visit; those of this one are newer. */
+  learnStored(record: TuningRecord): void {
+    this.record = mergeRecords(record, this.record);
+    this.selections.clear();
   }
 }
 
 const choosers = new WeakMap<GPUDevice, PlanChooser>();
 
-/** The chooser of a backend's device. The first call creates it and begins to load the stored plans. */
+/** The chooser of a backend's device. */
 export function chooserOf(backend: WebGPUBackend): PlanChooser {
   let chooser = choosers.get(backend.device);
   if (!chooser) {
     watchLoss(backend.device);
     chooser = new PlanChooser(backend.device.limits, adapterNames(backend));
     choosers.set(backend.device, chooser);
-    void chooser.load();
   }
   return chooser;
 }

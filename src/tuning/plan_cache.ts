@@ -9,6 +9,7 @@
  */
 import {PLANS_VERSION, type MatMulProblem} from '../../kernels/webgpu/plan.js';
 import {formatPattern} from '../format/pattern.js';
+import type {PlanChooser} from './choose.js';
 import {plausible, type AdapterNames, type DeviceProfile} from './device_profile.js';
 import {openStore} from './plan_store.js';
 
@@ -41,6 +42,12 @@ export function productKey({shape: [k, n], pattern, dtype}: MatMulProblem): stri
 
 export function adapterKey({vendor, architecture, device, description}: AdapterNames): string {
   return [vendor, architecture, device, description].join(' | ');
+}
+
+/** Has a chooser learn what is stored for its GPU; reads it once for each chooser. */
+export function loadTuned(chooser: PlanChooser): Promise<void> {
+  chooser.loading ??= readTuned(chooser.adapter).then(record => record && chooser.learnStored(record));
+  return chooser.loading;
 }
 
 /** @returns what is stored for an adapter; undefined if nothing is, or it can't be read. Warns if it is damaged. */

@@ -14,7 +14,7 @@ import {chooserOf, observeProblems, type PlanChooser} from './choose.js';
 import {predict} from './cost_model.js';
 import {fastestPlan} from './measure/compare_plans.js';
 import {measureProfile} from './measure/probes.js';
-import {mergeRecords, productKey, storeTuned, type TuningRecord} from './plan_cache.js';
+import {loadTuned, mergeRecords, productKey, storeTuned, type TuningRecord} from './plan_cache.js';
 import {
   checkTuneArguments, toProblem, type CheckedOptions, type ProductShape, type SkippedProduct, type TunedProduct,
   type TuneOptions, type TuneProgress, type TuneReport,
@@ -91,7 +91,7 @@ async function measureAll(call: Call, problems: MatMulProblem[]): Promise<TuneRe
   const start = performance.now();
   const chooser = chooserOf(webgpu);
   if (cache) {
-    await chooser.load();
+    await loadTuned(chooser);
   }
   const found: TuningRecord = {plans: {}};
   const report: TuneReport = {tuned: [], skipped: [], ms: 0};

@@ -4,7 +4,9 @@
  */
 import {execFileSync} from 'node:child_process';
 import {existsSync, readFileSync} from 'node:fs';
+import {gzipSync} from 'node:zlib';
 import {expect} from 'chai';
+import {build} from 'esbuild';
 
 /** Converts a small layer and predicts; prints what a user would look at. */
 const USE = `
@@ -38,6 +40,20 @@ describe('the built package', () => {
       use(tf, require('@tensorflow/tfjs-layers'), require('tfjs-nm-sparse'));`])).to.equal(EXPECTED);
   });
 
+  it('has a runtime entry without pruning and tuning, of at most 25 KB', async () => {
+    const {outputFiles: [{contents}]} = await build({
+      entryPoints: ['dist/esm/runtime.js'], bundle: true, minify: true, format: 'esm', write: false,
+      external: ['@tensorflow/*'],
+    });
+    expect(gzipSync(contents, {level: 9}).length).to.be.below(25_000);
+    const names = run(['--input-type=module', '-e', `
+      const runtime = await import('tfjs-nm-sparse/runtime');
+      console.log(Object.keys(runtime).sort().join(' '));`]);
+    expect(names).to.equal('NMDense NMSparseMatrix decompress layers nmSparseMatMul');
+    expect(run(['--input-type=commonjs', '-e', "console.log(typeof require('tfjs-nm-sparse/runtime').NMDense)"]))
+      .to.equal('function');
+  });
+
   it('is a script tag beside the global tf', () => {
     expect(run(['--input-type=commonjs', '-e', `${USE}
       globalThis.tf = require('@tensorflow/tfjs');
@@ -53,10 +69,12 @@ describe('the built package', () => {
 
   it('has types for both module systems, and every file that package.json names', () => {
     const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {
-      exports: {'.': Record<string, Record<string, string>>}; bin: Record<string, string>; sideEffects: string[];
+      exports: Record<'.' | './runtime', Record<string, Record<string, string>>>;
+      bin: Record<string, string>; sideEffects: string[];
     };
     const named = [
-      ...Object.values(manifest.exports['.']).flatMap(each => Object.values(each)),
+      ...[manifest.exports['.'], manifest.exports['./runtime']]
+        .flatMap(entry => Object.values(entry)).flatMap(each => Object.values(each)),
       ...Object.values(manifest.bin), ...manifest.sideEffects,
     ];
     expect(named.filter(file => !existsSync(file))).to.deep.equal([]);

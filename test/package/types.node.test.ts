@@ -8,6 +8,7 @@ import {installInNewFolder} from './install.js';
 const USE = `
   import * as tf from '@tensorflow/tfjs';
   import {compress, layers, nmSparseMatMul, pruneLayersModel, tune, warmUp} from 'tfjs-nm-sparse';
+  import {NMDense, type NMSparseMatrixParts} from 'tfjs-nm-sparse/runtime';
 
   export async function use(model: tf.LayersModel, W: tf.Tensor2D): Promise<tf.Tensor> {
     const {model: sparse, report} = await pruneLayersModel(model, {pattern: '2:4', exclude: 'head'});
@@ -18,6 +19,7 @@ const USE = `
     console.log(patterns, chain.layers.length);
     return nmSparseMatMul(tf.ones([1, 8]), await compress(W, {pattern: '2:4'}), {activation: 'relu'});
   }
+  void ((parts: NMSparseMatrixParts) => [NMDense.className, parts.values]);
   // @ts-expect-error: the types are there, and refuse what is wrong
   void pruneLayersModel(5);`;
 const MODULES = {

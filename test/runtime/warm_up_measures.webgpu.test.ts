@@ -53,11 +53,11 @@ describe('warmUp on a GPU that the cost model was not fitted to', function() {
   });
 
   it('stops at its budget, and says what it did not reach', async () => {
-    const {tuned, skipped, programs} = await warmUp(model, undefined, {cache: false, measureMs: 1e-6});
+    const {tuned, skipped} = await warmUp(model, undefined, {cache: false, measureMs: 1e-6});
     expect(tuned).to.deep.equal([]);
-    expect(skipped.map(({k, reason}) => [k, reason])).to.have.deep.members([64, 96].map(k =>
-      [k, 'the 0.000001 ms for measuring were over before it was reached']));
-    expect(programs).to.be.at.least(0);
+    expect(skipped.map(({k}) => k)).to.have.members([64, 96]);
+    // A page's clock may stand still until the first product is reached.
+    skipped.forEach(({reason}) => expect(reason).to.match(/ms for measuring were over|the deadline passed/));
   });
 
   it('measures nothing where it is told not to, nor on a GPU that the model was fitted to', async () => {

@@ -1,9 +1,10 @@
 /** The cache of tuned plans in a page: IndexedDB. */
 import {createStore, del, get, set} from 'idb-keyval';
 import {expect} from 'chai';
+import {PLANS_VERSION} from '../../kernels/webgpu/plan.js';
 import {PlanChooser} from '../../src/tuning/choose.js';
 import {BrowserStore} from '../../src/tuning/plan_store.js';
-import {readTuned, storeTuned} from '../../src/tuning/plan_cache.js';
+import {loadTuned, readTuned, storeTuned} from '../../src/tuning/plan_cache.js';
 import {DEFAULT_LIMITS} from '../support/reference.js';
 import {RECORD, tunedPlan, warningsOf} from './stored.js';
 import {rejection} from './support.js';
@@ -26,8 +27,8 @@ describe('the cache of tuned plans in a page', () => {
     expect((await readTuned('a GPU'))?.plans.key.map(({rows}) => rows).sort()).to.deep.equal([1, 2, 3]);
   });
 
-  for (const damaged of ['{"version": 1, "adapters": 5}', 'no JSON']) {
-    it(`is warned of where it holds ${damaged}, and written anew`, async () => {
+  for (const damaged of [`{"version": ${PLANS_VERSION}, "adapters": {"a GPU": 5}}`, 'no JSON']) {
+    it(`is warned of where it holds ${damaged}, and replaced`, async () => {
       await set('tuned-plans', damaged, stored());
       const warnings = await warningsOf(async () => expect(await readTuned('a GPU')).to.equal(undefined));
       expect(warnings).to.have.length(1);
@@ -74,7 +75,7 @@ describe('the cache of tuned plans in a page', () => {
     it(`counts as empty where IndexedDB ${what}, and storing is refused`, () => withOpen(open, async () => {
       const chooser = new PlanChooser(DEFAULT_LIMITS, {vendor: '', architecture: '', device: '', description: ''});
       expect(await warningsOf(async () => {
-        await chooser.load(); // what warmUp and tune wait for
+        await loadTuned(chooser); // what warmUp and tune wait for
         expect(await readTuned('a GPU')).to.equal(undefined);
       })).to.deep.equal([]);
       expect(await rejection(storeTuned('a GPU', RECORD))).to.match(message);

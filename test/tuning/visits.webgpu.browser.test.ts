@@ -7,6 +7,7 @@ import {NO_EPILOGUE} from '../../kernels/webgpu/wgsl/epilogue.js';
 import {tune} from '../../src/index.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {chooserOf, PlanChooser} from '../../src/tuning/choose.js';
+import {loadTuned} from '../../src/tuning/plan_cache.js';
 import {adapterNames} from '../../src/tuning/device_profile.js';
 import {forgetTuned} from './support.js';
 
@@ -26,7 +27,7 @@ describe('what a page tunes', function() {
       epilogue: NO_EPILOGUE,
     };
     expect(visit.tunedPlan(problem)).to.equal(undefined);
-    await visit.load();
+    await loadTuned(visit);
     expect(visit.tunedPlan(problem)?.tuned.ms).to.equal(tuned[0].ms);
     expect(visit.choose(problem)).to.deep.equal(chooserOf(backend).choose(problem));
     expect(visit.profile).to.deep.equal(chooserOf(backend).profile);

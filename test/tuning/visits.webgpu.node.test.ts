@@ -10,7 +10,7 @@ import {type MatMulProblem, planName} from '../../kernels/webgpu/plan.js';
 import {tune, warmUp} from '../../src/index.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {chooserOf} from '../../src/tuning/choose.js';
-import {productKey, storeTuned} from '../../src/tuning/plan_cache.js';
+import {loadTuned, productKey, storeTuned} from '../../src/tuning/plan_cache.js';
 import {watchDevice} from '../support/backend.js';
 import {disposeModel, predicted, relativeDifference} from '../support/models.js';
 import {mulberry32, seed} from '../support/random.js';
@@ -44,7 +44,7 @@ describe('what one visit tunes', function() {
   beforeEach(() => {
     forgetTuned();
     // What is stored is read once for each device.
-    (chooserOf(webgpu()) as unknown as {loading?: Promise<void>}).loading = undefined;
+    chooserOf(webgpu()).loading = undefined;
     folder = mkdtempSync(join(tmpdir(), 'nm-sparse-visits-'));
     restore = cacheFolder(folder);
     file = join(folder, 'tfjs-nm-sparse', 'tuned-plans.json');
@@ -62,7 +62,7 @@ describe('what one visit tunes', function() {
     expect(report.tuned).to.have.length(2);
     const visit = await anotherVisit();
     const chooser = chooserOf(visit);
-    await chooser.load();
+    await loadTuned(chooser);
     expect(chooser.isMeasured).to.equal(true);
     expect(chooser.profile).to.deep.equal(chooserOf(webgpu()).profile);
     for (const [i, product] of products(26).entries()) {
