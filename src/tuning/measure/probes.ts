@@ -26,7 +26,7 @@ export const VECS_PER_THREAD = 16;
 const FLOATS_IN_FLIGHT = 16;
 const UNROLLED = 4;
 /** Iterations of the multiply-add program, and of the workgroup-memory program with its reads per iteration. */
-const FMA_LOOPS = 16;
+const FMA_LOOPS = 64;
 const READ_LOOPS = 64;
 const READS_PER_LOOP = 8;
 
