@@ -11,8 +11,8 @@ import tseslint from 'typescript-eslint';
 const FLOORS = [
   ['src/util'],
   ['src/format'],
-  ['kernels/cpu', 'kernels/composite', 'kernels/webgpu', 'src/pruning'],
   ['src/tfjs'],
+  ['kernels/cpu', 'kernels/composite', 'kernels/wasm', 'kernels/webgpu', 'src/pruning'],
   ['src/tuning'],
   ['src/ops'],
   ['src/layers'],

@@ -1,22 +1,22 @@
 /**
- * The kernels for every backend that has none of its own (tfjs-node's 'tensorflow', 'webgl', 'wasm', whatever comes),
- * made of public tfjs ops: W is rebuilt by one batched gather and multiplied densely. No faster than dense, but right
- * everywhere, and the download stays small.
+ * The kernels for every backend that has none of its own, made of public tfjs ops: W is rebuilt, once per matrix
+ * (expansion.ts), and multiplied densely. No faster than dense, but right everywhere, and the download stays small.
  *
  * Packed words never touch the device: 'webgl' keeps int32 in float textures, which round above 2^24. They are decoded
  * on the CPU, once for each tensor, pattern and shape, and remembered for as long as the tensor's data lives.
  */
 import {
-  add, gather, getBackend, matMul, pad, reshape, slice, tensor1d, tensor2d, tidy, transpose, type KernelBackend, type
-  KernelConfig, type KernelFunc, type Tensor, type Tensor2D, type Tensor3D, type TensorInfo,
+  add, engine, gather, matMul, pad, reshape, slice, tensor2d, tidy, transpose, type KernelBackend, type KernelConfig,
+  type KernelFunc, type NamedTensorMap, type Tensor, type Tensor2D, type Tensor3D, type TensorInfo,
 } from '@tensorflow/tfjs-core';
 import {keptRowIndices} from '../../src/format/pack.js';
 import {formatPattern, groupCount, keptRowCount} from '../../src/format/pattern.js';
 import {STORAGE} from '../../src/format/storage.js';
 import {
-  fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatrixAttrs,
+  fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, toAttrs, type MatMulAttrs, type MatrixAttrs,
 } from '../contract.js';
 import {applyActivation} from './activation.js';
+import {keepExpansion, keptExpansion} from './expansion.js';
 
 type Args = Parameters<KernelFunc>[0];
 
@@ -65,19 +65,10 @@ function joinGroups(grouped: Tensor3D, {shape: [, n]}: MatrixAttrs): Tensor2D {
   return slice(joined, [0, 0], [rows, n]);
 }
 
-/**
- * Rows of each group, by that group's own row numbers: [groups, rows, width] → [groups, picked, width]. tfjs 4.22's
- * wasm kernel takes only the first group of a batch right, so there the groups become one long run of rows. Elsewhere
- * not: 'webgl' keeps the numbers as float, exact to 2^24, and of rows in all groups there can be more.
- */
+/** Rows of each group, by that group's own row numbers: [groups, rows, width] → [groups, picked, width]. */
 function gatherRows(grouped: Tensor3D, rowIds: Int32Array): Tensor3D {
-  const [groups, rows, width] = grouped.shape;
-  const picked = rowIds.length / groups;
-  if (getBackend() !== 'wasm') {
-    return gather(grouped, tensor2d(rowIds, [groups, picked], 'int32'), 1, 1);
-  }
-  const flatIds = rowIds.map((row, i) => Math.floor(i / picked) * rows + row);
-  return reshape(gather(reshape(grouped, [groups * rows, width]), tensor1d(flatIds, 'int32')), [groups, picked, width]);
+  const groups = grouped.shape[0];
+  return gather(grouped, tensor2d(rowIds, [groups, rowIds.length / groups], 'int32'), 1, 1);
 }
 
 function decompress(backend: unknown, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs): Tensor2D {
@@ -101,10 +92,24 @@ function nmSparseMatMul({inputs, attrs, backend}: Args): TensorInfo {
   const matrix = fromAttrs<MatMulAttrs>(attrs);
   const {x, values, indices, bias, preluActivationWeights} = inputs as Record<string, Tensor | undefined>;
   return tidy(() => {
-    const product = matMul(x as Tensor2D, decompress(backend, values as Tensor, indices as Tensor, matrix));
+    const W = expand(backend as KernelBackend, values as Tensor2D, indices as Tensor2D, matrix);
+    const product = matMul(x as Tensor2D, W);
     const sum = bias ? add(product, bias) : product;
     return applyActivation(sum, {...matrix, preluActivationWeights});
   });
+}
+
+/** The dense W of a product, kept for the next one if the bound allows it; else the tidy around disposes it. */
+function expand(backend: KernelBackend, values: Tensor2D, indices: Tensor2D, matrix: MatrixAttrs): Tensor2D {
+  const kept = keptExpansion(values, indices, matrix);
+  if (kept) {
+    return kept;
+  }
+  const {pattern, shape, dtype} = matrix;
+  const W: Tensor2D = engine().runKernel(
+    NM_DECOMPRESS, {values, indices} as NamedTensorMap, toAttrs({pattern, shape, dtype}));
+  keepExpansion(backend, values, indices, matrix, W);
+  return W;
 }
 
 function nmDecompress({inputs, attrs, backend}: Args): TensorInfo {
@@ -121,10 +126,15 @@ function nmGatherKept({inputs, attrs, backend}: Args): TensorInfo {
   });
 }
 
+/** The product of one backend, by its own NM_DECOMPRESS kernel. */
+export function compositeMatMul(backendName: string): KernelConfig {
+  return {kernelName: NM_SPARSE_MAT_MUL, backendName, kernelFunc: nmSparseMatMul};
+}
+
 /** The composite kernels for one backend. */
 export function compositeKernels(backendName: string): KernelConfig[] {
   return [
-    {kernelName: NM_SPARSE_MAT_MUL, backendName, kernelFunc: nmSparseMatMul},
+    compositeMatMul(backendName),
     {kernelName: NM_DECOMPRESS, backendName, kernelFunc: nmDecompress},
     {kernelName: NM_GATHER_KEPT, backendName, kernelFunc: nmGatherKept},
   ];

@@ -110,8 +110,13 @@ function nmGatherKept({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   return write(backend, kept, [keptRows, n]);
 }
 
-export const cpuKernels: KernelConfig[] = [
-  {kernelName: NM_SPARSE_MAT_MUL, backendName: 'cpu', kernelFunc: nmSparseMatMul},
-  {kernelName: NM_DECOMPRESS, backendName: 'cpu', kernelFunc: nmDecompress},
-  {kernelName: NM_GATHER_KEPT, backendName: 'cpu', kernelFunc: nmGatherKept},
-];
+/** The loops of W alone, for a backend whose tensors can be read and written synchronously. */
+export function hostKernels(backendName: string): KernelConfig[] {
+  return [
+    {kernelName: NM_DECOMPRESS, backendName, kernelFunc: nmDecompress},
+    {kernelName: NM_GATHER_KEPT, backendName, kernelFunc: nmGatherKept},
+  ];
+}
+
+export const cpuKernels: KernelConfig[] =
+    [{kernelName: NM_SPARSE_MAT_MUL, backendName: 'cpu', kernelFunc: nmSparseMatMul}, ...hostKernels('cpu')];

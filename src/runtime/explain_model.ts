@@ -95,7 +95,7 @@ function explainLayer(
   if (!chooser) {
     const direct = getBackend() === 'cpu';
     return {
-      ...about, denseFallback: !direct, plan: direct ? 'loops over the kept values' : 'decompress, then tf.matMul',
+      ...about, denseFallback: !direct, plan: direct ? 'loops over the kept values' : 'W expanded once, then tf.matMul',
       why: `the kernel of backend '${getBackend()}'`,
     };
   }
