@@ -1,14 +1,13 @@
 /**
- * Lint rules. Beside the usual ones, two of our own: a room imports only from rooms below it (see ROOMS), so that each
- * can be read and tested without what stands on it; and no synchronous read-back, which on WebGPU gives zeros and then
- * loses the device.
+ * Lint rules. Two are our own. A folder imports only from the layers below it (LAYERS), so it can be read and tested
+ * without the layers above. And synchronous reads are refused: on WebGPU they return zeros, then the device is lost.
  */
 import js from '@eslint/js';
 import {defineConfig} from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
-/** From the ground up; rooms on one floor do not see each other either. src/index.ts stands on all of them. */
-const FLOORS = [
+/** The folders of each layer, lowest first. Folders of one layer do not import each other. src/index.ts imports all. */
+const LAYERS = [
   ['src/util'],
   ['src/format'],
   ['src/tfjs'],
@@ -19,12 +18,12 @@ const FLOORS = [
   ['src/convert', 'src/runtime'],
   ['src/cli'],
 ];
-const ROOMS = FLOORS.flat();
+const FOLDERS = LAYERS.flat();
 
-/** The rooms that files in `room` must not import from. */
-function outOfReach(room) {
-  const floor = FLOORS.findIndex(rooms => rooms.includes(room));
-  return FLOORS.slice(floor).flat().filter(other => other !== room);
+/** The folders that files in `folder` must not import from. */
+function outOfReach(folder) {
+  const layer = LAYERS.findIndex(folders => folders.includes(folder));
+  return LAYERS.slice(layer).flat().filter(other => other !== folder);
 }
 
 const OPTIONAL_BACKEND = {
@@ -38,28 +37,28 @@ const NO_SYNC_READ = ['error', {
   message: 'On WebGPU a synchronous read gives zeros and then loses the device: await data().',
 }];
 
-/** Imports are written relative, so a room is recognised by its last path segment(s) in them. */
-function importsInto(rooms) {
-  const names = rooms.map(room => room.split('/').pop()).join('|');
+/** A pattern for imports from these folders. Imports are relative, so a folder is found by its last path segment. */
+function importsInto(folders) {
+  const names = folders.map(folder => folder.split('/').pop()).join('|');
   return `^\\.\\.?/(.*/)?(${names})(/|$)`;
 }
 
-/** The files of each room. What all kernels share lies in no room; it may import what a kernel may. */
-const FILES = [...ROOMS.map(room => [room, `${room}/**/*.ts`]), ['kernels/cpu', 'kernels/*.ts']];
+/** The files of each folder. kernels/*.ts, which all kernels share, may import what a kernel may. */
+const FILES = [...FOLDERS.map(folder => [folder, `${folder}/**/*.ts`]), ['kernels/cpu', 'kernels/*.ts']];
 
-const roomRules = FILES.map(([room, files]) => ({
+const folderRules = FILES.map(([folder, files]) => ({
   files: [files],
   rules: {
     '@typescript-eslint/no-restricted-imports': ['error', {
       paths: [OPTIONAL_BACKEND],
       patterns: [
-        ...(outOfReach(room).length === 0 ? [] : [{
-          regex: importsInto(outOfReach(room)),
-          message: `${room} may import only from the rooms below it.`,
+        ...(outOfReach(folder).length === 0 ? [] : [{
+          regex: importsInto(outOfReach(folder)),
+          message: `${folder} may import only from the layers below it.`,
         }]),
-        ...(room === 'src/cli' ? [] : [{
+        ...(folder === 'src/cli' ? [] : [{
           regex: '^(\\.\\./)+(src/)?index\\.js$',
-          message: 'The public API stands on the rooms, not under them.',
+          message: 'src/index.ts is the top layer: import the module that has it.',
         }]),
       ],
     }],
@@ -107,7 +106,7 @@ export default defineConfig(
       '@typescript-eslint/switch-exhaustiveness-check': ['error', {considerDefaultExhaustiveForUnions: true}],
     },
   },
-  ...roomRules,
+  ...folderRules,
   {
     files: ['src/**/*.ts', 'kernels/**/*.ts'],
     rules: {'max-lines': ['error', 300], 'max-lines-per-function': ['error', 60]},

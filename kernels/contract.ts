@@ -3,8 +3,8 @@
  * get wrong, so kernels trust what they are given.
  *
  * - `nmSparseMatMul`: y [rows, n] = activation(x [rows, k] · W + bias).
- * - `nmDecompress`: the dense W [k, n] of a compressed one; what is not kept is 0. Used by decompress() and gradients.
- * - `nmGatherKept`: of a dense [k, n] the kept entries, [w, n]: the transpose of nmDecompress, so its gradient.
+ * - `nmDecompress`: W as a dense [k, n], with 0 where nothing was kept. Used by decompress() and gradients.
+ * - `nmGatherKept`: the kept entries [w, n] of a dense [k, n]. The transpose of nmDecompress, and so its gradient.
  */
 import type {NamedAttrMap, TensorInfo} from '@tensorflow/tfjs-core';
 import type {NMPattern} from '../src/format/pattern.js';

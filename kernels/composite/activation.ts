@@ -1,10 +1,10 @@
 /**
- * The fused activations from public tfjs ops. Serves the composite kernel, and the op where a gradient is recorded:
- * each step is then on the tape.
+ * The fused activations, composed of public tfjs ops. The composite kernel uses them. The op uses them while a gradient
+ * is recorded, because the tape then has each of these ops.
  *
- * Gradients of gradients are right, which they are not in tfjs 4.22: the gradients of its tanh, sigmoid and exp use the
- * saved output, through which no second gradient flows, and those of elu, relu6, leakyRelu and prelu use ops that have
- * no gradient. So each of them gets a slope here that is computed from its input.
+ * Second derivatives are correct here; in tfjs 4.22 they are not. Its gradients of tanh, sigmoid and exp use the saved
+ * output, through which no second gradient flows. Those of elu, relu6, leakyRelu and prelu use ops without a gradient.
+ * So each of them gets a derivative here that is computed from its input.
  */
 import {
   add, customGrad, elu, erf, exp, leakyRelu, mul, neg, relu, relu6, sigmoid, square, step, sub, tanh, tidy,

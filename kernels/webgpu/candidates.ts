@@ -87,7 +87,7 @@ export function candidatePlans(problem: MatMulProblem, limits: ProgramLimits): P
     return gemms;
   }
   const plans = [...gemms, ...gemvPlans(problem, limits, gemvRows(problem)).filter(isBindable)];
-  // The last resort is slow but needs no buffer beside the product's own tensors: x is read as it lies.
+  // The last resort is slow, but reads x in place and needs no temporary buffer.
   return plans.length > 0 ? plans : gemvPlans(problem, limits, MAX_ROWS_IN_PLACE).filter(({splits}) => splits === 1);
 }
 
@@ -155,7 +155,7 @@ function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
             .filter(splits => splits * slices === 1 || (Math.min(splits, slices) === 1 &&
               threads * splits <= ENOUGH_THREADS && steps >= MIN_STEPS_PER_SPLIT * splits * slices))
             .map((wanted): Plan => {
-              // As few as take all steps, so that none of them is empty.
+              // The fewest splits that cover all K-tiles, so that no split is empty.
               const splits = Math.ceil(steps / (slices * stepsPerSlice(config, keptRows, wanted)));
               const partial = splits > 1;
               return {

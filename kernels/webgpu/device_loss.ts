@@ -1,6 +1,6 @@
 /**
- * Remembers which WebGPU devices were lost. A lost device throws nothing: programs do not run, and errors arrive late
- * and, in Dawn, with an empty message. So every entry point asks here and says what happened.
+ * Records which WebGPU devices were lost. A lost device throws nothing: programs do not run, and errors arrive late
+ * and, in Dawn, with an empty message. So every entry point calls checkDevice or unlessLost, which throw a clear error.
  */
 
 const losses = new WeakMap<GPUDevice, GPUDeviceLostInfo | undefined>();
@@ -25,7 +25,7 @@ export function checkDevice(caller: string, device: GPUDevice): void {
 }
 
 /**
- * Waits for work on the device. Without this, work that the loss cuts short looks done, or is never done.
+ * Waits for work on the device. Without this, work interrupted by the loss would seem to succeed, or never settle.
  * @throws what the work throws, or Error once the device is lost.
  */
 export async function unlessLost<T>(caller: string, device: GPUDevice, work: () => Promise<T>): Promise<T> {

@@ -1,4 +1,4 @@
-/** Recognises a WebGPU backend by what it has. Its name proves nothing: tf.registerBackend takes any. */
+/** Recognises a WebGPU backend by its members, not its name: tf.registerBackend accepts any name. */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 
 export function isWebGPUBackend(backend: unknown): backend is WebGPUBackend {

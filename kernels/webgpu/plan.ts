@@ -28,11 +28,16 @@ export type Plan =
   {kind: 'gemv'; config: GemvConfig; splits: number} |
   {kind: 'gemm'; config: GemmConfig; splits: number; expand: boolean};
 
+/** Whether a plan decompresses W and multiplies densely. */
+export function isDenseFallback(plan: Plan): boolean {
+  return plan.kind === 'gemm' && plan.expand;
+}
+
 /** Size in bytes of the largest temporary buffer of a plan: partial sums, x transposed, or W decompressed. */
 export function largestBinding(plan: Plan, {rows, shape: [k, n]}: MatMulProblem): number {
   const partial = plan.splits > 1 ? plan.splits * rows * n : 0;
   const {kMajor, stride} = transposedX(plan, rows);
-  return 4 * Math.max(partial, kMajor ? stride * k : 0, plan.kind === 'gemm' && plan.expand ? k * n : 0);
+  return 4 * Math.max(partial, kMajor ? stride * k : 0, isDenseFallback(plan) ? k * n : 0);
 }
 
 /** Whether a plan reads x transposed (k-major), and to how many rows it is padded then. */

@@ -19,7 +19,7 @@ import {NMDecompressProgram} from './passes/decompress_webgpu.js';
 import {NMGatherKeptProgram} from './passes/gather_kept_webgpu.js';
 import {NMReduceProgram} from './passes/reduce_webgpu.js';
 import {NMTransposeProgram} from './passes/transpose_webgpu.js';
-import {transposedX, wordsPerGroup, type MatMulProblem, type Plan} from './plan.js';
+import {isDenseFallback, transposedX, wordsPerGroup, type MatMulProblem, type Plan} from './plan.js';
 import type {ProductSize} from './program_util.js';
 import {runPasses, type Pass} from './run_passes.js';
 import {isDense, type CompressedConfig} from './wgsl/compressed.js';
@@ -28,8 +28,8 @@ import {epilogueUniformData, type EpilogueConfig} from './wgsl/epilogue.js';
 type Args = Parameters<KernelFunc>[0];
 
 /**
- * Which programs run a product. Given from above (src/tuning knows what was measured on this device), so that the
- * kernels need not know how a choice is made.
+ * Selects the plan of a product. The caller passes in choosePlan of src/tuning, which has the measurements of this
+ * device, so the kernels do not depend on how plans are selected.
  */
 export type ChoosePlan = (problem: MatMulProblem, backend: WebGPUBackend) => Plan;
 
@@ -49,7 +49,7 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args, choose: Choo
   const epilogueTensors = [bias, preluActivationWeights].filter(tensor => tensor !== undefined);
   const epilogueData = epilogueUniformData(epilogue, leakyreluAlpha);
   const plan = choose({rows, shape, pattern, dtype, epilogue}, backend);
-  const expand = plan.kind === 'gemm' && plan.expand;
+  const expand = isDenseFallback(plan);
   const size = {rows, ...matrixSize(shape, pattern), ...(expand ? {keptRows: depth} : {})};
   const {kMajor, stride} = transposedX(plan, rows);
   const left = kMajor ? transpose(x, stride, maxDispatch) : x;

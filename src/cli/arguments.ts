@@ -1,6 +1,6 @@
 /**
- * The command line: its flags, its help, and what makes a RunOptions of it. Flags that tensorflowjs_converter has too
- * bear its names. Everything that is wrong whatever lies on the disk is a UsageError here.
+ * The command line: its flags, its help, and its conversion to RunOptions. Flags that tensorflowjs_converter also has
+ * have the same names. What is wrong with a command line, independent of the files on the disk, is a UsageError.
  */
 import {Command, CommanderError, InvalidArgumentError, Option} from 'commander';
 import {version} from '../../package.json';

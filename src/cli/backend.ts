@@ -1,8 +1,9 @@
 /**
- * Which tfjs backend does the work: the fastest that is installed. Pruning itself runs in plain loops; it is the
- * verification, two predictions, that can take long on the cpu.
+ * Sets up the tfjs backend: the fastest that is installed. Pruning itself runs in plain loops; only the verification,
+ * which predicts twice, can take long on the cpu backend.
  *
- * All but cpu are optional packages, hence imports by name at run time: a bundler must not see them.
+ * All backends but cpu are optional packages. They are imported by a computed name, so that bundlers do not resolve
+ * them.
  */
 import {execFile} from 'node:child_process';
 import {promisify} from 'node:util';
@@ -29,7 +30,7 @@ const ADAPTER_OPTIONS: GPURequestAdapterOptions = {powerPreference: 'high-perfor
  * Sets a backend up and makes it tfjs's.
  * @param choice without one: tensorflow if tfjs-node-gpu or tfjs-node is installed, else webgpu if there is a GPU, else
  *     cpu. A WebGPU adapter that is software is taken only by choice: it is slower than cpu.
- * @throws Error if the backend chosen is not to be had here.
+ * @throws Error if the chosen backend is not available.
  */
 export async function setUpBackend(choice?: BackendChoice): Promise<ReadyBackend> {
   if (choice !== undefined) {
@@ -90,7 +91,7 @@ async function activate(backendName: string, packageName: string): Promise<void>
   quietCpu(backendName);
 }
 
-/** backend-cpu advertises tfjs-node at its first tensor. Whoever runs this has been told in its documentation. */
+/** Suppresses the advertisement for tfjs-node that backend-cpu prints at its first tensor; docs/cli.md mentions it. */
 function quietCpu(backendName: string): void {
   const cpu = findBackend(backendName) as {firstUse?: boolean} | null;
   if (cpu?.firstUse) {

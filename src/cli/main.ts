@@ -75,12 +75,12 @@ function exit(): void {
 // Failures to write are told by the callbacks; without a listener they would end the process.
 process.stdout.on('error', () => undefined);
 process.stderr.on('error', () => undefined);
-// What a module of --register does beside, in a timer or without awaiting it.
+// Errors of a --register module that are thrown in a timer or in a promise it does not await.
 process.on('uncaughtException', error => {
   complain(error instanceof Error ? error : new Error(String(error)));
   exit();
 });
-// If nothing is left to wait for, and main() is not through, something never settled.
+// If the event loop is empty before main() has ended, a promise never settled.
 process.exitCode = 1;
 process.on('beforeExit', () => {
   complain(new Error('a module of --register never finished; nothing was written'));

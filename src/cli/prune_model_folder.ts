@@ -1,6 +1,6 @@
 /**
- * What nm-prune does, step by step, as a function that can be called without a command line: look before working,
- * load, convert, make the files, verify them, write them. Until the last step nothing on the disk changes.
+ * nm-prune as a function, without the command line: it checks its arguments, loads and converts the model, makes the
+ * files, verifies them and writes them. Nothing on the disk changes before the last step.
  */
 import {statSync, type Stats} from 'node:fs';
 import {basename, dirname, resolve} from 'node:path';
@@ -37,7 +37,7 @@ export interface RunOptions {
   /** Glob → pattern or 'dense', in the order in which they are tried. */
   perLayer?: PruneLayersModelOptions['perLayer'];
   criterion?: PruneLayersModelOptions['criterion'];
-  /** Globs of the weights to store as float16 beside the sparse layers' values, which then all are. */
+  /** Globs of weights to store as float16. If given, the values of all sparse layers are stored as float16 too. */
   quantizeFloat16?: string[];
   /** Size of the weight files in bytes, but the last. Default 4 MiB. */
   weightShardSizeBytes?: number;

@@ -1,7 +1,7 @@
 /**
- * The proof before writing: the bytes that are about to be written are loaded as a model, and it must predict what the
- * converted model in memory predicts. That says nothing on what pruning costs in accuracy, only that the files hold the
- * model they should.
+ * Verification before writing: the bytes to be written are loaded as a model, which must predict the same as the
+ * converted model in memory. This checks that the files hold that model. It does not measure the accuracy lost by
+ * pruning.
  */
 import {tensor, type Tensor} from '@tensorflow/tfjs-core';
 import type {layers, LayersModel, SymbolicTensor} from '@tensorflow/tfjs-layers';
@@ -52,7 +52,7 @@ export async function verify(model: LayersModel, stored: StoredModel, float16: b
       }
       throw new Error('verification failed: loaded again, the converted model differs by ' +
           `${difference.toExponential(1)} of its largest output; ${bound} is allowed. Nothing was written` +
-          (float16 ? '; --quantize_float16 with globs leaves weights out that do not bear it' : ''));
+          (float16 ? '; --quantize_float16 with globs leaves out weights that must stay float32' : ''));
     }
     return {verified: true, maxRelativeDifference: difference, bound};
   } finally {
@@ -116,7 +116,7 @@ function randomInputs(model: LayersModel): Tensor[] {
   });
 }
 
-/** How many indices an Embedding knows that takes this input, straight or as the first thing in a model of its own. */
+/** The vocabulary size of the Embedding that reads this input, directly or as the first layer of a nested model. */
 function embeddedVocabulary(input: SymbolicTensor, readers: Layer[]): number | undefined {
   for (const layer of readers) {
     for (const node of layer.inboundNodes) {

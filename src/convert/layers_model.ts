@@ -1,11 +1,11 @@
 /**
- * pruneLayersModel: a LayersModel in, one with N:M-sparse layers out; the old one is left as it was.
+ * pruneLayersModel: makes a model with N:M-sparse layers from a LayersModel, which is not changed.
  *
  * The topology is rewritten as configuration, with NMDense where Dense was (layers/find.ts), kernels are pruned
  * (prune_kernels.ts), and a new model is made of both (layers/rebuild.ts).
  *
- * TimeDistributed(Dense) becomes one NMDense: it does the same for all time steps in one product, where the wrapper
- * would run the layer once a step.
+ * TimeDistributed(Dense) becomes one NMDense, which multiplies all time steps in one product. The wrapper would run the
+ * layer once per time step.
  */
 import type {LayersModel} from '@tensorflow/tfjs-layers';
 import type {NMSparseMatrix} from '../format/nm_sparse_matrix.js';

@@ -1,6 +1,6 @@
 /**
- * A layer's kernel → an N:M matrix, or why the layer is better left as it is. No layer may grow without being asked to:
- * what the matrix would take is compared with what the layer takes now.
+ * Converts a layer's kernel to an N:M matrix, or returns the reason why the layer should stay as it is. A layer must
+ * not grow unless the options demand it, so the bytes of the matrix are compared with the present bytes of the layer.
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
 import {compress, compressBy} from '../format/compress.js';
@@ -18,8 +18,7 @@ import type {Layer} from './layers/find.js';
 export type StoredKernel = Tensor2D | NMSparseMatrix;
 
 /**
- * How kernels are stored, if the caller knows more than the model in memory tells: nm-prune reads files, in which they
- * may be quantized.
+ * How kernels are stored outside memory. nm-prune provides it, because kernels may be quantized in files.
  */
 export interface KernelStorage {
   /** How the values of a converted layer are to be stored. */
@@ -75,7 +74,7 @@ export async function pruneKernel(
   const dense = kernel instanceof NMSparseMatrix ? decompress(kernel) : kernel;
   let matrix: NMSparseMatrix | undefined;
   try {
-    // Compressed even if it then turns out to be larger: a NaN is worth more to know than the size.
+    // Compress before judging the size: if the kernel holds a NaN, that is the reason to report.
     matrix = mask ? await compress(dense, {pattern, dtype, mask, onProgress}) : await compressBy(
       criterion.prune, await readWeights('compress', dense), dense.shape, {pattern, dtype, onProgress});
     const verdict = judgeSize(kernel, matrix, await request.bytesOf(matrix), request);

@@ -1,9 +1,10 @@
 /**
- * Scores → kept rows. In every window and column group the N rows of the largest score are kept; of equal ones the
- * lowest row. A row's score is its energy (magnitude pruning), or 1 if a mask keeps it and 0 if not.
+ * Scores → kept rows. In every window and column group, the N rows of largest score are kept; of rows with equal
+ * scores, the lowest. The pruning criterion sets a row's score (magnitude: its sum of squares). With a mask, the score
+ * is 1 if the mask keeps the row, else 0.
  *
- * The N-th largest score is found by quickselect, linear in M where sorting or comparing all pairs is not: at 128:256
- * that is the difference between a fraction of a second and several.
+ * Quickselect finds the N-th largest score. It is linear in M, unlike sorting: at 128:256 this takes a fraction of a
+ * second instead of several.
  */
 import {UnfitMaskError} from '../util/options.js';
 import {formatPattern, groupCount, keptRowCount, type NMPattern} from './pattern.js';
@@ -77,7 +78,7 @@ export function chooseRows(
       scratch[r] = scores[g * rows + r];
     }
     const least = nthLargest(scratch, keep);
-    let ties = keep;  // of the rows that just make it, how many do
+    let ties = keep;  // how many rows with exactly the least score are kept
     for (let i = 0; i < keep; ++i) {
       ties -= scratch[i] > least ? 1 : 0;
     }

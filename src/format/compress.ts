@@ -1,10 +1,10 @@
 /**
- * Dense W → N:M. For every window of M rows and every group of L columns, N rows are chosen: those a mask keeps, or,
- * without a mask, those of the largest L2 norm over the group's columns. The chosen rows' values close ranks into
- * `values`, and where in the window they stood goes into `offsets`.
+ * Dense W → N:M. In every window of M rows and group of L columns, N rows are kept: those that a mask keeps or, without
+ * a mask, those of largest L2 norm over the group's columns. `values` gets the values of the kept rows, without gaps;
+ * `offsets` gets their positions in the window.
  *
- * Both ways of choosing are one: every row gets a score, and the N largest scores win (choose_rows.ts). A mask that
- * keeps fewer rows than N is thereby filled up with the lowest rows it drops, whose values are then stored as 0.
+ * In both cases every row gets a score, and the N rows of largest score are kept (choose_rows.ts). If a mask keeps
+ * fewer than N rows, the lowest rows that it drops are added; their values are stored as 0.
  *
  * W is read in blocks, so that each cache line is read once although scores belong to columns. A block is one window
  * deep; its width in groups is limited so that the scores stay in a core's cache. The work is a generator

@@ -1,13 +1,13 @@
 /**
- * Which N:M pattern do the zeros already in a matrix satisfy? Models pruned elsewhere (2:4 by TFMOT or NVIDIA's ASP,
- * SparseML's block patterns) carry their pattern only in where their zeros lie; finding it lets them be compressed
- * without any loss.
+ * Finds the N:M pattern that the zeros of a matrix satisfy. Models pruned elsewhere (2:4 by TFMOT or NVIDIA's ASP,
+ * block patterns by SparseML) show their pattern only by the places of their zeros. Once it is found, they can be
+ * compressed without loss.
  *
- * For a window M and vector length L the smallest N that holds the matrix is the largest count, over all windows and
- * groups, of rows with any non-zero. All of them are counted in one walk over the rows: a row becomes bits (non-zero or
- * not), the bits of L columns are those of two neighbours at L/2 OR-ed, and a running count per group, compared
- * with the count at the window's start, gives the window's. Each further L costs half of the one before, and a window
- * costs only at its last row, so all 64 default patterns together take a few passes' time and a few rows' memory.
+ * For window M and vector length L, the smallest possible N is the largest number of rows with a non-zero, over all
+ * windows and groups. One walk over the rows counts them for all M and L. Each row becomes bits (non-zero or not). The
+ * bits for L are those of two neighbours at L/2, OR-ed. A running count per group, less the count at the start of the
+ * window, is the count of the window. Each L costs half as much as the previous one, and a window costs only at its
+ * last row. So all 64 default patterns take the time of a few passes and the memory of a few rows.
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
 import {checkOptionNames, describeValue} from '../util/options.js';

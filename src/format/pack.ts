@@ -1,7 +1,7 @@
 /**
  * How the parts of an N:M matrix lie in 32-bit words: offsets inside a window at 2, 4 or 8 bits each, float16 values
  * two to a word. Plain int32 words because tfjs can save, load, upload and dispose int32 tensors exactly, and because
- * WGSL's `unpack2x16float` reads such halves on every WebGPU device, with no feature asked for.
+ * WGSL's `unpack2x16float` reads such halves on every WebGPU device without an optional feature.
  *
  * docs/format.md is the specification; this file is its only implementation.
  */

@@ -21,7 +21,7 @@ export interface NMPattern {
 /** How a pattern may be written: '8:32v32', '2:4' (vectorLength 1), or an object. */
 export type PatternLike = string | {n: number; m: number; vectorLength?: number};
 
-/** The vector lengths the kernels know. */
+/** The vector lengths that the kernels support. */
 export const VECTOR_LENGTHS: readonly number[] = [1, 2, 4, 8, 16, 32, 64, 128];
 
 /** The largest window: an offset must fit 8 bits. */

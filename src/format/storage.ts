@@ -1,5 +1,5 @@
 /**
- * How kept values are stored: one row of a table per format. Everything that depends on the format asks its row, so a
+ * How kept values are stored: a table with one row per format. All code that depends on the format reads its row, so a
  * new format is a new row.
  */
 import {describeValue} from '../util/options.js';

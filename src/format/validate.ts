@@ -1,8 +1,8 @@
 /**
- * Checks packed offsets that came from outside: a file, another implementation. A kernel trusts its offsets (a wrong
- * one reads past the window, and on a GPU nothing would say so), so data from outside is looked at once, before it
- * becomes a matrix, and refused whole. Everything docs/format.md demands of `indices` is checked, padding bits too:
- * they carry no meaning, but where they are not zero the words are not what the reader takes them for.
+ * Checks packed offsets from outside: a file, another implementation. Kernels do not check offsets; a wrong one reads
+ * outside its window, and a GPU reports no error. So data from outside is checked once, before it becomes a matrix, and
+ * refused if any offset is wrong. All rules of docs/format.md for `indices` are checked. Padding bits have no meaning,
+ * but if one is set, the words belong to another shape or pattern.
  */
 import {describeValue} from '../util/options.js';
 import {NMSparseMatrix} from './nm_sparse_matrix.js';

@@ -1,6 +1,6 @@
 /**
- * What is asked of a dense weight matrix and of a mask that a caller hands in, in one place, so that every function
- * refuses the same things in the same words.
+ * Reads and checks dense weight matrices and masks from callers. The checks are in one place so that every function
+ * refuses the same arguments with the same message.
  */
 import type {Tensor2D} from '@tensorflow/tfjs-core';
 import {describeValue, UnfitMaskError} from '../util/options.js';

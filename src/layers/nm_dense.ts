@@ -1,12 +1,12 @@
 /**
- * NMDense: tf.layers.dense with an N:M-sparse kernel. The layer that pruneLayersModel puts where Dense was.
+ * NMDense: tf.layers.dense with an N:M-sparse kernel. pruneLayersModel replaces Dense layers by it.
  *
- * It extends Dense, so that config, initializers, regularizers, constraints, shapes and masks are Dense's own and saved
- * models stay ordinary ones; what differs is which weights it builds and how it multiplies. tfjs-layers does not export
- * the class, only a factory; the serialization registry gives it, by the name that saved models use.
+ * It extends Dense, so config, initializers, regularizers, constraints, shapes and masks are those of Dense, and saved
+ * models stay ordinary layers models. Only its weights and its product differ. tfjs-layers exports a factory, not the
+ * class; the class comes from the serialization registry, under the name that saved models use.
  *
- * float32 storage has its `values` trainable: an update touches kept weights alone, so zeros stay zeros. float16
- * storage has them frozen, as packed words: the form to save, download and predict with.
+ * With float32 storage, `values` is trainable. An update changes only kept weights, so zeros stay zeros. With float16
+ * storage, `values` holds packed words and is frozen: the form to save, download and predict with.
  */
 import {
   engine, serialization, tensor2d, tidy, zeros, type DataType, type Tensor, type Tensor1D, type Tensor2D,
@@ -84,7 +84,7 @@ export class NMDense extends Dense {
   private k = 0;
   private mayWarn = true;
 
-  /** Makes layers of saved configurations too. Those may hold fields of other versions, so unknown ones are ignored. */
+  /** Also called with saved configurations, which may hold fields of other versions: unknown fields are ignored. */
   constructor(args: NMDenseArgs) {
     const {pattern, dtype, storage, ...denseArgs} = args;
     // A saved configuration has both: there `dtype` is the input's, as in every layer of tfjs.
@@ -108,7 +108,7 @@ export class NMDense extends Dense {
       const parts = partShapes([this.k, units], pattern, storage);
       const keptIndices = constantInitializer(() => spacedIndices([this.k, units], pattern));
       if (!STORAGE[storage].trainable) {
-        // Trained values come from a file or a conversion: there is no training them in this form.
+        // The values come from a file or a conversion, because they cannot be trained in this form.
         this.values = this.addWeight(
           'values', parts.values, STORAGE[storage].tensorDtype, zerosInitializer, undefined, false);
       } else {
@@ -242,7 +242,9 @@ serialization.registerClass(NMDense as unknown as Parameters<typeof serializatio
 /**
  * A Dense layer with an N:M-sparse kernel: `y = activation(x · W + bias)`, x [.., k] → y [.., units].
  *
+ * ```ts
  * model.add(layers.nmDense({units: 512, pattern: '8:32v32', activation: 'relu'}));
+ * ```
  *
  * Trained from scratch, the kept rows are spread evenly and stay as they are. Takes the arguments of tf.layers.dense,
  * with these differences: `dtype` says how values are stored; kernelInitializer and kernelRegularizer act on the kept
@@ -275,7 +277,7 @@ function dataAtHand(tensor: Tensor): Int32Array | undefined {
   return tensor.dataSync() as Int32Array;
 }
 
-/** addWeight wants something with `apply`; these two give constants. */
+/** An initializer, for addWeight, that ignores shape and dtype and returns `make()`. */
 function constantInitializer(make: () => Tensor): Initializer {
   return {apply: (_shape: number[], _dtype?: DataType) => make()} as unknown as Initializer;
 }

@@ -3,9 +3,9 @@
  *
  *     y = x·W + b       dx = dy·Wᵀ     dvalues = the kept entries of xᵀ·dy     db = dy summed over rows
  *
- * so zeros stay zeros: what is not kept has no value to update. Each input's gradient is computed only if asked for.
- * nmDecompress and nmGatherKept are each other's transpose, so gradients of gradients work too; activations have right
- * ones in kernels/composite/activation.ts.
+ * So zeros stay zeros: entries that are not kept have no value to update. The gradient of an input is computed only if
+ * it is needed. nmDecompress and nmGatherKept are each other's transpose, so second derivatives work too; those of the
+ * activations are in kernels/composite/activation.ts.
  */
 import {
   engine, matMul, reshape, sum, tidy, type GradConfig, type NamedTensorMap, type Tensor, type Tensor2D,

@@ -1,6 +1,6 @@
 /**
- * The public ops: nmSparseMatMul and decompress. They check everything a caller can get wrong, before any GPU work, and
- * bring the arguments to the one form kernels know: x of rank 2, bias a vector, an activation the kernel applies.
+ * The public ops: nmSparseMatMul and decompress. They check all arguments before any GPU work, then convert them to the
+ * form that kernels take: x of rank 2, bias as a vector, an activation that the kernel can apply.
  */
 import {
   cast, customGrad, engine, reshape, tidy, zeros, zerosLike,
@@ -32,8 +32,10 @@ export type MatrixLike = Pick<NMSparseMatrix, 'values' | 'indices' | 'pattern' |
  * `y = activation(x · W + bias)` with W compressed. Differentiable with respect to x, matrix.values (float32 storage),
  * bias and preluActivationWeights. Non-finite values in x may or may not meet W's dropped entries.
  *
+ * ```ts
  * const W = await compress(tf.randomNormal([1024, 4096]), {pattern: '8:32v32', dtype: 'float16'});
  * const y = nmSparseMatMul(x, W, {bias, activation: 'relu'});   // x [.., 1024] → y [.., 4096]
+ * ```
  *
  * @param x float32 (int32 and bool are cast), rank ≥ 2, [.., k]. All leading dims are kept.
  * @param matrix W, of shape [k, n].
@@ -55,8 +57,8 @@ export function nmSparseMatMul(x: Tensor, matrix: MatrixLike, options: NMSparseM
   ensureKernels();
   return tidy(() => {
     const rows = reshape(x.dtype === 'float32' ? x : cast(x, 'float32'), [x.size / k, k]);
-    // A gradient through a fused activation would have to undo it, so under a tape the activation is an op of its own,
-    // as in tf.fused.matMul. Slopes that differ by row are no epilogue either: it knows columns only.
+    // A gradient cannot pass through a fused activation. So while one is recorded, the activation is a separate op, as
+    // in tf.fused.matMul. Prelu slopes that differ by row are not fused either: the epilogue supports columns only.
     const slopesByColumn = preluActivationWeights && isByColumn(preluActivationWeights, n);
     const recording = engine().state.gradientDepth > 0;
     const fused = activation === 'linear' || (!recording && (activation !== 'prelu' || slopesByColumn));

@@ -2,7 +2,7 @@
  * Registers kernels and gradients with tfjs: the side effect of importing this package. WebGPU and cpu have kernels of
  * their own; every other backend gets the composite ones. The known names are registered at once, others at first use.
  *
- * Importing asks nothing of the backend that tfjs has or is setting up, so it works at any time.
+ * Importing starts no backend and waits for none, so it works before, during and after the set-up of one.
  */
 import {
   engine, getBackend, getKernel, registerGradient, registerKernel, type KernelConfig,

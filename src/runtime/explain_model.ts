@@ -1,11 +1,11 @@
 /**
- * explainModel(): what runs for each converted layer of a model, and why. A layer can be sparse in storage and still be
- * multiplied densely, where that is faster or where the backend has no sparse kernel; here that shows.
+ * explainModel(): what runs for each converted layer of a model, and why. A layer stored sparsely may still be
+ * multiplied densely, if that is faster or the backend has no sparse kernel. The report shows this.
  */
 import {backend, getBackend, ready} from '@tensorflow/tfjs-core';
 import type {layers, LayersModel} from '@tensorflow/tfjs-layers';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
-import {describePlan, type MatMulProblem} from '../../kernels/webgpu/plan.js';
+import {describePlan, isDenseFallback, type MatMulProblem} from '../../kernels/webgpu/plan.js';
 import {formatPattern} from '../format/pattern.js';
 import type {StorageDtype} from '../format/storage.js';
 import {NMDense} from '../layers/nm_dense.js';
@@ -105,7 +105,7 @@ function explainLayer(
   };
   const {plan, prediction, why} = chooser.explain(problem);
   return {
-    ...about, plan: describePlan(plan), why, denseFallback: plan.kind === 'gemm' && plan.expand,
+    ...about, plan: describePlan(plan), why, denseFallback: isDenseFallback(plan),
     predictedMs: prediction.ms,
   };
 }

@@ -1,6 +1,6 @@
 /**
- * warmUp(): does before the first predict what makes it slow. On WebGPU that is compiling programs; predict compiles
- * them one after the other, warmUp all of a model's in parallel.
+ * warmUp(): compiles the WebGPU programs of a model before the first predict. predict would compile them one after the
+ * other, which makes it slow; warmUp compiles them in parallel.
  *
  * The cost model was fitted to one family of GPUs. On any other, warmUp measures the plans predicted fastest and keeps
  * the winners, as tune() does.

@@ -1,6 +1,6 @@
 /**
- * Compiles WebGPU programs in parallel, before they are needed. With the flag WEBGPU_ENGINE_COMPILE_ONLY tfjs starts to
- * compile whatever it comes by, and runs none of it.
+ * Compiles WebGPU programs in parallel, before they are needed. With the flag WEBGPU_ENGINE_COMPILE_ONLY, tfjs starts
+ * to compile every program that it would run, and runs none of them.
  *
  * The backend's own way to wait for them, checkCompileCompletionAsync, is not used: until it is done, any other use of
  * the same programs throws, and programs added meanwhile are lost (tfjs 4.22 then pairs keys with the wrong pipelines).

@@ -1,5 +1,5 @@
 /**
- * Models, seen from below: whatever has `predict`. Layers models and graph models both do, and this room knows neither.
+ * Predicts with any object that has `predict`, so that this folder depends on neither layers models nor graph models.
  */
 import {
   clone, dispose, keep, tidy, zeros, type DataType, type NamedTensorMap, type Tensor,
@@ -7,11 +7,11 @@ import {
 
 export type ModelInputs = Tensor | Tensor[] | NamedTensorMap;
 
-/** A tf.LayersModel, a tf.GraphModel, or anything else that can be asked like one. */
+/** A tf.LayersModel, a tf.GraphModel, or another object with the same `predict`. */
 export interface PredictModel {
   // eslint-disable-next-line @typescript-eslint/no-explicit-any -- models differ in what they take; all take tensors
   predict(inputs: any, config?: {batchSize?: number}): unknown;
-  /** What {@link zeroInputs} needs to know. */
+  /** The inputs as {@link zeroInputs} reads them. */
   inputs?: ReadonlyArray<{name?: string; shape?: ReadonlyArray<number | null>; dtype?: DataType}>;
 }
 
@@ -58,7 +58,7 @@ function zeroInputs(caller: string, {inputs}: PredictModel, batchSize: number): 
  * batches of `batchSize`, 32 if not given.
  */
 export function predictOnce(model: PredictModel, inputs: ModelInputs, batchSize?: number): void {
-  // A model of one input wants it bare.
+  // A model with one input takes a tensor, not a list.
   const given = Array.isArray(inputs) && inputs.length === 1 ? inputs[0] : inputs;
   const saved = statefulLayers(model).map(layer => ({layer, states: layer.states_.map(state => keep(clone(state)))}));
   try {

@@ -1,14 +1,14 @@
 /**
  * Selects the plan that runs a product: the tuned one if this product was tuned on this GPU, else the one predicted
- * fastest. Every kernel call asks, so selections are cached by a short string.
+ * fastest. Every kernel call needs a plan, so selections are cached under a short string.
  *
- * Kernels are synchronous, storage is not. Products that run before the stored plans have arrived (plan_cache.ts) take
- * the predicted plan; warmUp and tune wait for them.
+ * Kernels are synchronous, but storage is asynchronous. Products that run before the stored plans have arrived
+ * (plan_cache.ts) use the predicted plan; warmUp and tune wait for the stored ones.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
 import {watchLoss} from '../../kernels/webgpu/device_loss.js';
-import {describePlan, planName, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
+import {describePlan, isDenseFallback, planName, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
 import {predict, type Prediction} from './cost_model.js';
 import {adapterNames, FITTED_FAMILY, profileOf, type AdapterNames, type DeviceProfile} from './device_profile.js';
 import {forcedPlan, printPlan} from './plan_flags.js';
@@ -93,7 +93,13 @@ export class PlanChooser {
       };
     }
     const [{plan, prediction}] = ranked;
-    return {plan, prediction, why: `predicted fastest of ${ranked.length}, bound by ${prediction.bound}${unmet}`};
+    const sparse = isDenseFallback(plan) ? ranked.find(each => !isDenseFallback(each.plan)) : undefined;
+    const slower = sparse && `; the best sparse plan is predicted to take ` +
+        `${(sparse.prediction.ms / prediction.ms).toFixed(2)} times as long`;
+    return {
+      plan, prediction,
+      why: `predicted fastest of ${ranked.length}, bound by ${prediction.bound}${slower ?? ''}${unmet}`,
+    };
   }
 
   /** All candidate plans, the one predicted fastest first. Of equal predictions, the earlier candidate is first. */

@@ -15,7 +15,7 @@
 import {gemmGeometry, stepsPerSlice} from '../../kernels/webgpu/gemm/geometry.js';
 import {STRATEGIES} from '../../kernels/webgpu/gemm/strategies.js';
 import {gemvGeometry, keptPerSplit} from '../../kernels/webgpu/gemv/config.js';
-import {transposedX, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
+import {isDenseFallback, transposedX, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
 import {partShapes} from '../format/nm_sparse_matrix.js';
 import {STORAGE, type StorageDtype} from '../format/storage.js';
 import {indexBits} from '../format/pack.js';
@@ -275,7 +275,7 @@ function passesOf(plan: Plan, {rows, shape, pattern, dtype}: MatMulProblem, prof
   if (kMajor) {
     traffic.push(4 * k * (rows + stride));
   }
-  if (plan.kind === 'gemm' && plan.expand) {
+  if (isDenseFallback(plan)) {
     traffic.push(matrixBytes(shape, pattern, dtype) + 4 * k * n);
   }
   if (plan.splits > 1) {

@@ -1,8 +1,10 @@
 /**
- * What a prediction needs to know of a GPU: how fast it multiplies, how fast its memories are, and how much work keeps
- * it busy. WebGPU tells none of that, only names; so known families have a profile here, from public figures of a
- * middling member of the family, and every other GPU gets a guess. A profile only ranks programs against each other,
- * so what counts is the ratio of its figures, which members of a family share; measure/probes.ts measures the rest.
+ * The rates and sizes of a GPU that the cost model needs: arithmetic, memories, and the work that keeps it busy. WebGPU
+ * reports none of them, only names. So each known family has a profile here, from public figures of an average member;
+ * every other GPU gets a guess.
+ *
+ * A profile only ranks programs, so the ratios of its figures matter, and members of a family have similar ratios.
+ * measure/probes.ts measures the rates of the GPU at hand.
  */
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 
@@ -25,13 +27,13 @@ export interface DeviceProfile {
   /** Threads in flight that keep one core busy, and its workgroup memory, which bounds how many workgroups share it. */
   threadsPerCore: number;
   coreMemoryBytes: number;
-  /** Bytes of that memory which a workgroup takes beside its own. */
+  /** Bytes of that memory reserved per workgroup, in addition to what the workgroup declares. */
   reservedBytes: number;
   /** Registers of 32 bits that a compiler may give a thread: what it needs beyond them lies in slow memory. */
   registersPerThread: number;
 }
 
-/** What a GPU says of itself: GPUAdapterInfo, or the two fields of it that tfjs keeps. */
+/** The names that a GPU reports: GPUAdapterInfo, or the two of its fields that tfjs keeps. */
 export interface AdapterNames {
   vendor?: string;
   architecture?: string;
@@ -59,19 +61,20 @@ type Figures = [
  * integrated GPUs; Mali keeps it in the ordinary cache. Registers are those of the instruction sets: 256 on NVIDIA
  * (less one) and AMD, 128 on Apple and, eight threads to an instruction, on Intel, 64 on Mali; elsewhere guessed.
  * NVIDIA keeps 1 KB of a core's memory for each workgroup from Ampere on (CUDA C++ Programming Guide, compute
- * capability 8.x); races on an H200 fit any from 0.1 to 0.75 KB as well or better (docs/performance-model.md).
- * Software (measured, SwiftShader on two CPU cores) pays dearly for barriers and dispatches.
+ * capability 8.x); plans measured on an H200 fit any value from 0.1 to 0.75 KB as well or better
+ * (docs/performance-model.md). On a software GPU (measured, SwiftShader on two CPU cores) barriers and dispatches are
+ * slow.
  */
 const FAMILIES: ReadonlyArray<[RegExp, string, Figures]> = [
   //  TFLOPS, memory GB/s, cache bytes and GB/s, workgroup memory GB/s, launch µs, cores, threads and memory of a
   //  core, reserved bytes of a workgroup, registers of a thread
   [/swiftshader|llvmpipe|lavapipe|mesa software|warp|basic render/, 'software',
     [0.01, 1, 8 * MB, 4, 0.5, 100, 4, 16, 32 * KB, 0, 256]],
-  // Measured on an H200: arithmetic and a copy by small programs, cache and launch fitted to products. An H100 has
-  // 0.7 of the memory's figure. Chromium names no model, and of architectures only those that desktops have: where it
-  // knows no more than the vendor (seen with an H200), the GPU is taken for a data centre's: a bet, for it may also be
-  // newer than the browser. Of the 228 KB that a Hopper core could give to workgroups, plans find 51: where their
-  // workgroups need more at once, some take another wave.
+  // H200: arithmetic and copy bandwidth are measured by small programs, cache and dispatch overhead are fitted to
+  // products. An H100 has 0.7 of the memory bandwidth. Chromium reports no model, and only desktop architectures. If it
+  // reports only the vendor (seen with an H200), we assume a data-centre GPU. It may also be newer than the browser.
+  // A Hopper core has 228 KB of workgroup memory; measured plans behave as if it had 51 KB. Workgroups beyond that form
+  // another wave.
   [/^nvidia *$|nvidia.*(hopper|\bgh200|\bh(100|200|800)\b|0x23)/, FITTED_FAMILY,
     [58, 4060, 50 * MB, 5550, 33_400, 3.5, 132, 512, 51 * KB, KB, 256]],
   [/nvidia.*(\ba100\b|0x20)/, 'NVIDIA A100', [19.5, 1400, 40 * MB, 4500, 19_500, 3, 108, 512, 164 * KB, KB, 256]],
@@ -114,8 +117,8 @@ export function profileOf(
 }
 
 /**
- * A profile that was measured or stored, if it has every figure, each a number that can be divided by. (Nothing is
- * divided by reservedBytes: 0 is what most GPUs have.)
+ * Returns a measured or stored profile if it is complete and every figure is finite and above 0; else undefined. A
+ * figure may be 0 if it is 0 in the default profile (reservedBytes, which is no divisor).
  */
 export function plausible(profile: Partial<DeviceProfile>): DeviceProfile | undefined {
   const sound = Object.entries(profileOf()).every(([figure, known]) => {
@@ -126,7 +129,7 @@ export function plausible(profile: Partial<DeviceProfile>): DeviceProfile | unde
   return sound ? profile as DeviceProfile : undefined;
 }
 
-/** What a backend's GPU says of itself: tfjs keeps two of the names, newer browsers' devices all four. */
+/** The names that a backend's GPU reports. tfjs keeps two of them; the devices of newer browsers have all four. */
 export function adapterNames({device, adapterInfo}: WebGPUBackend): Required<AdapterNames> {
   const names: AdapterNames =
       (device as {adapterInfo?: AdapterNames}).adapterInfo ?? (adapterInfo as object | undefined) ?? {};

@@ -50,7 +50,7 @@ export function loadTuned(chooser: PlanChooser): Promise<void> {
   return chooser.loading;
 }
 
-/** @returns what is stored for an adapter; undefined if nothing is, or it can't be read. Warns if it is damaged. */
+/** @returns the record of an adapter; undefined if none is stored or it cannot be read. Warns if it is damaged. */
 export async function readTuned(adapter: string): Promise<TuningRecord | undefined> {
   const store = openStore();
   const text = await store?.read().catch(() => undefined); // a page without storage has no tuned plans and needs none

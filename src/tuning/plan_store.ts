@@ -128,7 +128,7 @@ class FileStore implements TextStore {
     }
   }
 
-  /** Writes beside the file and renames. If two processes update at once, one change is lost, never the file. */
+  /** Writes a temporary file and renames it. If two processes update at once, one change is lost, never the file. */
   async update(change: (text: string | undefined) => string): Promise<void> {
     const {fs, path} = this.modules;
     // A random name: in a folder that others may write to, a predictable one could be a link to another file.

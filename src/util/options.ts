@@ -1,6 +1,6 @@
 /**
- * What every public function does with its arguments before any work: it refuses what it does not know, by name, and
- * shows the value it got. The words are the same everywhere because they are here.
+ * Argument checks of the public functions. An error names the argument, shows its value and says what is accepted. The
+ * checks are in one place so that the wording is the same everywhere.
  */
 
 /** The longest string that a message repeats whole. */
@@ -77,8 +77,7 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
 }
 
 /**
- * Refuses options that are no object, and names that the function does not know: a misspelt option would silently be
- * another call.
+ * Refuses options that are not an object, and unknown option names: a misspelt option would otherwise be ignored.
  * @param example of options, for the message.
  * @param argument what the caller names the object, if it is not its options.
  * @throws Error naming the option and the names there are.

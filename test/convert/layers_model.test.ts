@@ -353,7 +353,7 @@ describe('pruneLayersModel', () => {
     [model, sparse].forEach(disposeModel);
   });
 
-  it('refuses to treat one layer in two ways', async () => {
+  it('refuses options that give one shared layer two patterns', async () => {
     const shared = dense({units: 8, inputShape: [8], name: 'shared'});
     const [a, b] = ['a', 'b'].map(name => tfl.sequential({name, layers: [shared]}));
     const x = tfl.input({shape: [8]});

@@ -142,11 +142,11 @@ describe('the plans on offer', () => {
     });
   });
 
-  it('are few enough to rank in no time', () => holdsForOffers((_problem, plans) => {
+  it('number at most 300', () => holdsForOffers((_problem, plans) => {
     expect(plans.length).to.be.at.most(300);
   }));
 
-  it('take at once as many rows as there are, or sixteen', () => holdsForPlans(({rows}, plan) => {
+  it('have row counts that fit x: GEMV up to 16, GEMM tiles half full', () => holdsForPlans(({rows}, plan) => {
     if (plan.kind === 'gemv') {
       const wanted = [1, 2, 4, 8].find(size => size >= rows) ?? 16;
       expect(plan.config.rows).to.be.oneOf([wanted, 2]); // 2 reads x in place, for want of a larger buffer
@@ -161,7 +161,7 @@ describe('the plans on offer', () => {
     }
   }));
 
-  it('go every way that there is for the pattern', () => {
+  it('include every strategy that the pattern supports', () => {
     fc.assert(fc.property(problems, problem => {
       const {rows, pattern: {n, m, vectorLength}} = problem;
       const offered = candidatePlans(problem, BINDS_ANYTHING);
@@ -206,7 +206,7 @@ describe('the plans on offer', () => {
     expect(workgroupBytes).to.be.at.most(within.maxComputeWorkgroupStorageSize);
   }));
 
-  it('stay within them for every M, too, and have whole windows a step', () => {
+  it('stay within the default limits for every M, with whole windows per K-tile', () => {
     const random = mulberry32(seed);
     const problem = {rows: 4096, shape: [4096, 4096] as [number, number], dtype: 'float32' as const,
       epilogue: NO_EPILOGUE};
@@ -236,7 +236,7 @@ describe('the plans on offer', () => {
     }));
   });
 
-  it('read x as it lies where its tensors fit and x transposed does not', () => {
+  it('read x in place if x transposed exceeds the buffer limit', () => {
     const problem = {rows: 1010, shape: [33_000, 4] as [number, number], dtype: 'float32' as const,
       epilogue: NO_EPILOGUE};
     for (const pattern of ['2:4', '8:32v32', '4:4']) {
@@ -247,7 +247,7 @@ describe('the plans on offer', () => {
     }
   });
 
-  it('have tiles that threads divide, and loads that divide among threads', () => holdsForPlans((_problem, plan) => {
+  it('have tiles of whole register tiles, and load passes of whole rows', () => holdsForPlans((_problem, plan) => {
     if (plan.kind === 'gemv') {
       const {slices, tileCols, turnRows, rowsAtOnce} = gemvGeometry(plan.config);
       isWhole(slices, tileCols, turnRows, plan.config.rows / rowsAtOnce);
@@ -366,7 +366,7 @@ describe('the plans on offer', () => {
     });
   });
 
-  it('have shaders named after all that their text depends on', () => {
+  it('have shader keys that determine the shader text', () => {
     const texts = new Map<string, string>();
     holdsForSome((problem, plan) => {
       const program = programOf(plan, problem);
@@ -378,7 +378,7 @@ describe('the plans on offer', () => {
     });
   });
 
-  it('have shaders whose inner loops end where a step does', () => holdsForSome((problem, plan) => {
+  it('have shaders whose inner loops divide a K-tile evenly', () => holdsForSome((problem, plan) => {
     const code = programOf(plan, problem).getUserCode();
     const loops = [...code.matchAll(/for \(var kk = 0u; kk < ([^;]+)u; kk \+= ([^)]+)u\)/g)];
     expect(loops.length).to.be.at.most(2);

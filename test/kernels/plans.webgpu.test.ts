@@ -110,7 +110,7 @@ describe('every plan on offer multiplies', function() {
     });
   }
 
-  it('in tiles of a W expanded to dense, whatever its pattern', async () => {
+  it('by the dense fallback, for any pattern', async () => {
     const random = mulberry32(seed + 10);
     const runs = drawRuns(random, plan => kindOf(plan) === 'expand');
     expect(runs).to.have.length.of.at.least(5);
@@ -118,7 +118,7 @@ describe('every plan on offer multiplies', function() {
     await checkAll(runs.filter((_, i) => i % 2 === 0), random);
   });
 
-  it('in many of the ways that there are for one product', async () => {
+  it('by a sample of all plans of one product', async () => {
     const random = mulberry32(seed + 11);
     const product: Product = {
       rows: between(random, 9, 16), shape: [between(random, 150, 200), between(random, 20, 80)],

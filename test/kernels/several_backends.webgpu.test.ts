@@ -89,7 +89,7 @@ describe('two WebGPU devices at once', function() {
     disposeModel(model);
   });
 
-  it('warmUp refuses it between its two passes, too', async () => {
+  it('warmUp refuses a backend switch between its two compilations, too', async () => {
     const x = tf.ones([2, 64]);
     const calls: {warming?: Promise<string>; switched?: Promise<void>} = {};
     const like = {predict: (given: tf.Tensor) => {

@@ -193,7 +193,7 @@ describe('nmSparseMatMul, a random case of each kind', () => {
     });
   }
 
-  it('has dealt every activation to both kinds of columns', () => {
+  it('covers every activation with aligned and unaligned columns', () => {
     for (const aligned of [true, false]) {
       const activations = STRATA.filter(stratum => stratum.aligned === aligned)
         .map(stratum => drawCase(stratum, 0).product.activation);

@@ -60,7 +60,8 @@ describe('warmUp', function() {
     forgetPrograms();
     const tensors = tf.memory().numTensors;
     const {ms, programs} = await warmUp(model, undefined, {batchSize: 3, measureMs: 0});
-    expect(tf.memory().numTensors).to.equal(tensors);
+    // webgl expands the weights of both sparse layers, and keeps them.
+    expect(tf.memory().numTensors).to.equal(tensors + (backendName === 'webgl' ? 2 : 0));
     expect(ms).to.be.above(0);
     expect(programs > 0).to.equal(backendName === 'webgpu');
     let warm: Float32Array[] = [];
@@ -90,7 +91,7 @@ describe('warmUp', function() {
     disposeModel(model);
   });
 
-  it('knows that tfjs runs small things on the CPU until they are on the GPU', async () => {
+  it('also compiles programs that tfjs runs on the CPU the first time', async () => {
     const [small, square] = [tf.tensor1d([1, 2, 3]), tf.ones([3, 3]) as tf.Tensor2D];
     const model = {
       inputs: [{name: 'x', shape: [null, 3], dtype: 'float32' as const}],

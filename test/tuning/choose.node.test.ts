@@ -39,7 +39,7 @@ describe('the choice of a plan', () => {
     }
   });
 
-  it('is remembered, and told apart by all that a plan depends on', () => {
+  it('is cached under everything that a plan depends on', () => {
     const same = chooser();
     const base = problem(64);
     expect(same.choose(base)).to.equal(same.choose({...base}));
@@ -68,7 +68,7 @@ describe('the choice of a plan', () => {
     }
   });
 
-  it('goes by the pattern: what keeps little is not expanded, what has narrow groups is, or spread', () => {
+  it('depends on the pattern: sparse tiles for few kept rows, else zero-filled windows or the dense fallback', () => {
     const kind = (pattern: string, rows = 4096) =>
       kindOf(chooser().choose({...problem(rows, pattern), shape: [4096, 4096]}));
     expect(kind('4:32v32')).to.be.oneOf(['packed', 'window']);
@@ -80,7 +80,17 @@ describe('the choice of a plan', () => {
     expect(kind('4:4v4')).to.equal('dense');
   });
 
-  it('does not grow without bound', () => {
+  it('says by how much a dense fallback is faster than the best sparse plan', () => {
+    const of: MatMulProblem = {...problem(4096, '2:4'), shape: [4096, 4096]};
+    const [fastest, ...others] = chooser().ranked(of);
+    expect(kindOf(fastest.plan)).to.equal('expand');
+    const sparse = others.find(({plan}) => kindOf(plan) !== 'expand')!;
+    expect(chooser().explain(of).why).to.include('; the best sparse plan is predicted to take ' +
+        `${(sparse.prediction.ms / fastest.prediction.ms).toFixed(2)} times as long`);
+    expect(chooser().explain(problem(1)).why).to.not.include('sparse plan');
+  });
+
+  it('is cached for a bounded number of products', () => {
     const one = chooser();
     const small = (rows: number): MatMulProblem => ({...problem(rows), shape: [8, 8]});
     const first = one.choose(small(1));
@@ -107,7 +117,7 @@ describe('the choice of a plan', () => {
     expect(one.tunedPlan({...of, pattern: parsePattern('4:32v32')})).to.equal(undefined);
   });
 
-  it('is the tuned plan for nearly as many rows, the nearest first; for few rows only for just as many', () => {
+  it('is the plan tuned for the nearest row count within 1.25, above 16 rows; else only for the same count', () => {
     const one = chooser();
     one.learn(tunedToLast(3000));
     expect(one.tunedPlan(problem(2400))?.tuned.rows).to.equal(3000);
@@ -123,7 +133,7 @@ describe('the choice of a plan', () => {
     expect(one.tunedPlan(problem(17))).to.equal(undefined);
   });
 
-  it('is never a plan that the kernels do not offer here', () => {
+  it('ignores tuned plans that are not candidates on this device', () => {
     const one = chooser();
     const of = problem(3000);
     const predicted = one.choose(of);

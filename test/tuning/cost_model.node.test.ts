@@ -122,7 +122,7 @@ describe('the cost model', () => {
     expect(compute(tileRows * 41, 4096)).to.be.above(compute(tileRows * 40, 4096));
   });
 
-  it('waits for the core that needs a wave of workgroups more than the others', () => {
+  it('takes as long as the core with the most waves', () => {
     const planned = fastest(problem(4096, 4096, 4096, '8:32v32'), HOPPER, isWhole);
     const {tileRows, tileCols} = planned.config as {tileRows: number; tileCols: number};
     const compute = (workgroups: number) =>
@@ -162,7 +162,7 @@ describe('the cost model', () => {
       expect(waves(fit + 1)).to.be.closeTo(waves(fit) + waves(1), 1e-9);
     });
 
-    it('takes for one workgroup what its steps wait, and hides that behind others', () => {
+    it('adds the K-tile latency for a single workgroup, and hides it if several share a core', () => {
       const steps = 1024 / 8;
       expect(compute(1)).to.be.above(steps * COST.kTileMs);
       expect(compute(2)).to.be.closeTo(compute(1), 1e-9);
@@ -197,7 +197,7 @@ describe('the cost model', () => {
     expect(split(8192, 4)).to.be.above(split(8192, 1));
   });
 
-  it('counts a launch for each pass: transpose, expansion, product, sum over splits', () => {
+  it('adds dispatch overhead per pass: transpose, decompression, product, sum over splits', () => {
     const of = problem(64, 512, 8192, '8:32v32');
     const launches = (kind: string, splits: number) => {
       const planned = candidatePlans(kind === 'gemv' ? {...of, rows: 1} : of, DEFAULT_LIMITS)

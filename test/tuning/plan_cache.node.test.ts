@@ -109,7 +109,7 @@ describe('the cache of tuned plans in a file', () => {
     expect(readdirSync(dirname(path)).sort()).to.deep.equal(links);
   });
 
-  it('takes any text for what it is, and never throws', async () => {
+  it('reads any text without throwing', async () => {
     await storeTuned(ADAPTER, RECORD);
     const sound = readFileSync(path, 'utf8');
     await warningsOf(() => fc.assert(fc.asyncProperty(
@@ -120,7 +120,7 @@ describe('the cache of tuned plans in a file', () => {
       }), {seed, numRuns: 100}));
   });
 
-  it('of older kernels counts as empty, and is no cause for alarm', async () => {
+  it('of another version counts as empty, without a warning', async () => {
     await storeTuned(ADAPTER, RECORD);
     writeFileSync(path, readFileSync(path, 'utf8').replace(`"version": ${PLANS_VERSION}`, '"version": 0'));
     expect(await warningsOf(async () => expect(await readTuned(ADAPTER)).to.equal(undefined))).to.deep.equal([]);
@@ -128,7 +128,7 @@ describe('the cache of tuned plans in a file', () => {
     expect(await readTuned(ADAPTER)).to.deep.equal({plans: {}});
   });
 
-  it('that cannot be read is as good as none', async () => {
+  it('that cannot be read counts as empty', async () => {
     mkdirSync(path, {recursive: true});
     const warnings = await warningsOf(async () => expect(await readTuned(ADAPTER)).to.equal(undefined));
     expect(warnings).to.deep.equal([]);

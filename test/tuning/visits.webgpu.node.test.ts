@@ -55,7 +55,7 @@ describe('what one visit tunes', function() {
     rmSync(folder, {recursive: true, force: true});
   });
 
-  it('the next one knows: the same plans, the same profile, nothing to measure', async () => {
+  it('is loaded by the next visit: same plans, same profile, nothing measured', async () => {
     const model = await prunedModel();
     const report = await tune(model, {rows: 26});
     expect(report.storedIn).to.equal(file);

@@ -6,12 +6,13 @@ import type {CompressedConfig} from '../wgsl/compressed.js';
 import type {EpilogueConfig} from '../wgsl/epilogue.js';
 
 /**
- * How the rows of x that a block of W needs come to workgroup memory (paper, section III-B):
- * - packed: for each group of the tile only its kept rows; the inner loop is dense.
- * - window: whole windows, once for all groups; the inner loop picks rows by index.
- * - spread: whole windows, and W's kept rows are spread to them, zeros between: for groups so narrow that each column
- *   of a thread would need an x of its own. As in a dense product, an infinite x makes NaN of what was dropped.
- * - dense: N = M, nothing to pick: the same program as packed with one group, and no indices.
+ * How the rows of x that a K-tile of W needs are staged in workgroup memory (paper, section III-B):
+ * - packed: only the kept rows of each column group of the tile. The inner loop is dense.
+ * - window: whole windows, once for all groups. The inner loop gathers rows by number.
+ * - spread (zero-filled): whole windows, and W's kept rows are scattered into windows of zeros. For groups so narrow
+ *   that each column of a thread would need its own row of x. An infinite x times a dropped weight is NaN, as in a
+ *   dense product.
+ * - dense: N = M. The same program as packed with one group, without indices.
  */
 export type GemmStrategy = 'packed' | 'window' | 'spread' | 'dense';
 

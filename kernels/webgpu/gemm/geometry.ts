@@ -42,12 +42,12 @@ export function gemmGeometry(config: GemmConfig): GemmGeometry {
   };
 }
 
-/** Steps that each slice of a split takes; past the last kept row they add nothing. */
+/** Number of K-tiles per slice of a split. Those past the last kept row add nothing. */
 export function stepsPerSlice(config: GemmConfig, keptRows: number, splits: number): number {
   return Math.ceil(blockCount(config, keptRows) / (splits * config.slices));
 }
 
-/** How many steps cover `keptRows` kept rows of W. */
+/** Number of K-tiles that cover `keptRows` kept rows of W. */
 export function blockCount(config: GemmConfig, keptRows: number): number {
   return Math.ceil(keptRows / gemmGeometry(config).keptPerBlock);
 }

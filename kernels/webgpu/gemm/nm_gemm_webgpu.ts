@@ -156,11 +156,11 @@ function declareSums({threadRows, threadCols}: GemmConfig): string {
 }
 
 /**
- * The walk along k. Most steps run in a loop without a branch: the compiler can then spread the loads of the next step
- * among the arithmetic of this one. Steps that may end past the last kept row, and those with nothing left to load,
- * follow in a second loop that checks.
+ * WGSL: the loops over K-tiles. Most K-tiles run in a loop without a branch, so the compiler can interleave the loads
+ * of the next K-tile with the arithmetic of this one. A second loop, with checks, runs the K-tiles that may end past
+ * the last kept row and those with nothing left to load.
  *
- * With one buffer a step is stored between two barriers; with two, while the step before may still be read.
+ * With one buffer, a K-tile is stored between two barriers; with two, while the previous one may still be read.
  */
 function walk(config: GemmConfig, geometry: GemmGeometry, loads: Loads): string {
   const {buffers, unroll, slices} = config;
@@ -196,7 +196,7 @@ function walk(config: GemmConfig, geometry: GemmGeometry, loads: Loads): string 
         }`;
 }
 
-/** Brings the sums of all slices to the first. */
+/** WGSL: adds the accumulators of all slices to those of the first. */
 function addSlices({threadRows, threadCols, slices}: GemmConfig, {sliceThreads}: GemmGeometry): string {
   const sums = range(threadRows).flatMap(r => range(threadCols / 4).map(c => `sum${r}_${c}`));
   const place = (i: number) => `sumsOfSlice[${i * sliceThreads}u + thread]`;
@@ -213,7 +213,7 @@ function addSlices({threadRows, threadCols, slices}: GemmConfig, {sliceThreads}:
         }`;
 }
 
-/** Writes a thread's sums: through the epilogue, or raw to its split's plane. */
+/** WGSL: stores a thread's accumulators, through the epilogue or, if partial, unchanged to the plane of its split. */
 function store(config: GemmConfig, {threadsY, span}: GemmGeometry): string {
   const {threadRows, threadCols, tileRows, partial, alignedCols} = config;
   const value = (sum: string) => (column: string, component?: string) => {

@@ -1,5 +1,5 @@
 /**
- * nmGatherKept on WebGPU: of a dense [k, n] the kept entries [w, n]. One thread an entry.
+ * nmGatherKept on WebGPU: the kept entries [w, n] of a dense [k, n]. One thread per entry.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {int32Uniforms, type ProductSize} from '../program_util.js';

@@ -1,6 +1,6 @@
 /**
- * The second pass of split-k: adds the partial sums [splits, rows, n] in the order of the splits, so that the result is
- * the same at every run (WGSL has no float atomics, and atomics would not be), and applies the epilogue.
+ * The second dispatch of split-K: adds the partial sums [splits, rows, n], then applies the epilogue. It adds in the
+ * order of the splits, so every execution gives the same bits. (Atomics would not; WGSL has none for floats anyway.)
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {int32Uniforms} from '../program_util.js';

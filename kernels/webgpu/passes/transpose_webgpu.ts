@@ -1,8 +1,10 @@
 /**
- * Brings x to k-major: [rows, k] → [k, stride] with rows rounded up to whole tiles, the rest zeros. 2·rows·k·4 bytes of
- * traffic that the GEMM gets back many times over: it then loads vec4s along rows, whatever row of k the index names,
- * and needs no guard for rows. Through a tile of 64 rows × 32 in workgroup memory, so that both reads (along k, whole
- * vec4s where k allows) and writes (vec4s along rows) are runs of 128 bytes and more: bound by memory alone.
+ * Transposes x: [rows, k] → [k, stride], where stride is rows rounded up to whole tiles; the padding is zeros. The
+ * 2·rows·k·4 bytes of traffic save the GEMM more: it loads vec4s along rows, whichever row of k an index selects, and
+ * needs no check for the last row.
+ *
+ * A tile of 64 rows × 32 passes through workgroup memory. Reads (along k, in vec4s if k is a multiple of 4) and writes
+ * (vec4s along rows) are thus contiguous segments of at least 128 bytes, and only memory bandwidth limits the speed.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {foldDispatch, int32Uniforms} from '../program_util.js';

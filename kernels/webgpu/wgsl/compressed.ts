@@ -7,7 +7,7 @@ import type {NMPattern} from '../../../src/format/pattern.js';
 import {STORAGE, type StorageDtype} from '../../../src/format/storage.js';
 import {range} from '../program_util.js';
 
-/** What of a matrix decides the shader text. */
+/** The properties of a matrix that determine the shader text. */
 export interface CompressedConfig {
   pattern: NMPattern;
   dtype: StorageDtype;
@@ -45,9 +45,11 @@ export function valuesSnippet({dtype, alignedCols}: CompressedConfig): string {
 }
 
 /**
- * `windowOffset(group, j)`: where in its window kept row j of a group lies. `offsetWord(group, j)`: the word that holds
- * it, shifted so that it is lowest; the next offsets follow upwards to the end of the word: at least four where j is a
- * multiple of 4, and eight where it is one of 8 and offsets take less than a byte. `rowOf(j, offset)`: the row of W.
+ * - `windowOffset(group, j)`: the offset of kept row j of a group within its window.
+ * - `offsetWord(group, j)`: the word that holds this offset, shifted so that the offset is in its lowest bits. The next
+ *   offsets follow upwards: four or more if j is a multiple of 4, eight if j is one of 8 and offsets are below a byte.
+ * - `rowOf(j, offset)`: the row of W.
+ *
  * Needs `uniforms.wordsPerGroup`.
  */
 export function indicesSnippet({pattern}: CompressedConfig): string {
@@ -69,9 +71,9 @@ export function indicesSnippet({pattern}: CompressedConfig): string {
 }
 
 /**
- * Of a window whose kept rows are `weight0` …, four columns each, and stand at `offset0` …: the weights in one of its
- * rows, zeros where it is not kept. Offsets ascend, so only some kept rows can stand there.
- * @param row in the windows of a run, whose kept rows are numbered on.
+ * WGSL: the weights of four columns in one row of a zero-filled window; 0 in columns that do not keep the row. The kept
+ * rows are `weight0` … with offsets `offset0` …. Offsets ascend, so only some kept rows can have this offset.
+ * @param row counted from the first of several consecutive windows, as the numbers of the kept rows are.
  */
 export function spreadWeight(row: number, {n, m}: NMPattern): string {
   const window = Math.floor(row / m);

@@ -1,6 +1,6 @@
 /**
- * What happens to an output between the last addition and the store: bias, then activation. In registers, so it costs
- * no pass over memory. Written for `f32` and `vec4<f32>` alike; NaN stays NaN through all of them, as in tf.matMul.
+ * The epilogue: bias, then activation, applied to an output between the last addition and the store. It works in
+ * registers, so it costs no pass over memory. `T` stands for `f32` or `vec4<f32>`. NaN stays NaN, as in tf.matMul.
  *
  * Formulas after tfjs-backend-webgpu's unary and binary ops; gelu after tfjs-layers/src/activations.ts.
  */
@@ -10,7 +10,7 @@ import type {FusedActivation} from '../../contract.js';
 export interface EpilogueConfig {
   activation: FusedActivation;
   hasBias: boolean;
-  /** prelu weights: none, one for all columns, or one a column. */
+  /** prelu weights: none, one for all columns, or one per column. */
   prelu: 'none' | 'scalar' | 'column';
 }
 
@@ -22,7 +22,7 @@ export function epilogueInputs({hasBias, prelu}: EpilogueConfig): string[] {
   return [...(hasBias ? ['bias'] : []), ...(prelu !== 'none' ? ['preluActivationWeights'] : [])];
 }
 
-/** How many components each of {@link epilogueInputs} is read by. */
+/** Number of components per load of each of {@link epilogueInputs}. */
 export function epilogueComponents({hasBias, prelu}: EpilogueConfig, component: 1 | 4): number[] {
   return [...(hasBias ? [component] : []), ...(prelu === 'column' ? [component] : prelu === 'scalar' ? [1] : [])];
 }

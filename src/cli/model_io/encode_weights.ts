@@ -1,12 +1,12 @@
 /**
  * How each weight of the converted model is stored, so that no weight takes more room than it did before:
  *
- * - one whose values the input holds quantized is stored in the input's own bytes. It is recognised by its values, not
- *   its name, so "untouched" is a fact, not a belief;
- * - the kept values of a quantized kernel are stored in that quantization again, if every one comes back exactly. They
- *   do: kept values are the kernel's own. So a uint8 kernel stays uint8, also under --quantize_float16;
- * - with --quantize_float16, float32 weights that match become float16;
- * - all others are stored as they are. Packed int32 words are never quantized anew.
+ * - If the input holds the same values quantized, the weight is stored in the input's own bytes. The comparison is by
+ *   values, not by name, so a weight that was changed is never taken for unchanged.
+ * - The kept values of a quantized kernel are stored in the same quantization, if every one is restored exactly. This
+ *   is the case for values that pruning did not change. So a uint8 kernel stays uint8, also under --quantize_float16.
+ * - With --quantize_float16, float32 weights that match become float16.
+ * - All others are stored as they are. Packed int32 words are never quantized again.
  */
 import {createHash} from 'node:crypto';
 import type {io} from '@tensorflow/tfjs-core';

@@ -1,10 +1,10 @@
 /**
- * What a saved layers model is, as files: model.json and the weight files its manifest names. Reads them whole, checks
- * all of it before tfjs sees any, and keeps every weight's bytes as they were stored, so that a weight nobody touched
- * can be written again as it was.
+ * Reads a saved layers model: model.json and the weight files that its manifest names. Everything is read and checked
+ * before tfjs gets any of it. The stored bytes of every weight are kept, so that an unchanged weight can be written
+ * again as it was.
  *
- * The files come through a FileSource: a folder on the disk, or the files about to be written, still in memory. So what
- * is verified before writing goes through the same door as what is read.
+ * The files come from a FileSource: a folder on the disk, or the files about to be written, still in memory. So the
+ * same code reads the input and the output that is verified.
  */
 import {io} from '@tensorflow/tfjs-core';
 import {checksumsOf, sha256} from '../../format/checksums.js';

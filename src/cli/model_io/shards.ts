@@ -49,11 +49,18 @@ export async function outputFiles(
   ]);
 }
 
-/** Names as tfjs gives them; with a number at the end where one of those is taken. */
+/** Name of a weight file as tfjs gives it; from the second version on with its number at the end. */
+function shardName(at: number, count: number, version: number): string {
+  return `group1-shard${at}of${count}${version === 1 ? '' : `-${version}`}.bin`;
+}
+
+/** The longest name that a written file can have: no model has so many shards or versions. */
+export const LONGEST_NAME = shardName(100_000, 100_000, 100);
+
+/** Names of the first version of which none is taken. */
 function shardNames(count: number, takenNames: ReadonlySet<string>): string[] {
   for (let version = 1; ; ++version) {
-    const suffix = version === 1 ? '' : `-${version}`;
-    const names = Array.from({length: count}, (_, i) => `group1-shard${i + 1}of${count}${suffix}.bin`);
+    const names = Array.from({length: count}, (_, i) => shardName(i + 1, count, version));
     if (!names.some(name => takenNames.has(name))) {
       return names;
     }

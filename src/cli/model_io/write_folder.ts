@@ -20,6 +20,7 @@ import {canonicalEntry, canonicalPath, fingerprintOf, identityOf} from './file_i
 import {makeFolder, nearestFolder, removeFile, removeIfEmpty, removeStaging} from './folders.js';
 import {placeFiles, type Placement} from './place_files.js';
 import {MODEL_JSON, weightFilesOf} from './saved_model.js';
+import {LONGEST_NAME} from './shards.js';
 
 export interface OutputPlaces {
   /** Folder for the model; created if it does not exist. */
@@ -37,8 +38,6 @@ type Content =
   {is: 'model'; identity: string; weightFiles: string[]; fingerprints: (string | undefined)[]};
 
 const STAGING_PREFIX = '.nm-prune-';
-/** No name that is written in outDir is longer. */
-const LONGEST_NAME = 'group1-shard100000of100000-100.bin';
 /** The signals that ask a process to end; what was staged is removed first. */
 const SIGNALS: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 

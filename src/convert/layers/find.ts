@@ -45,7 +45,7 @@ export function findLayers(container: Container, json: LayerJson, prefix = ''): 
   });
 }
 
-/** A model of tfjs. A custom layer that keeps layers of its own is none: only it knows how to describe them. */
+/** Whether it is a tfjs model. A custom layer with inner layers is not one: only its own getConfig describes them. */
 export function isContainer(layer: Layer): layer is Container {
   const {layers, getLayer} = layer as {layers?: unknown; getLayer?: unknown};
   return Array.isArray(layers) && typeof getLayer === 'function';

@@ -135,7 +135,7 @@ describe('a measured profile', () => {
     }
   }
 
-  it('comes of the work and the times: half the time is twice the speed', async function() {
+  it('has rates inversely proportional to the measured times', async function() {
     this.timeout(60_000);
     const known = profileOf(adapterNames(tf.backend() as WebGPUBackend));
     const [slow, fast] = [await measuredWhere(20), await measuredWhere(10)];
