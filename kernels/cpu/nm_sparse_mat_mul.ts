@@ -1,16 +1,20 @@
 /**
- * The kernels of the cpu backend: direct loops over the compressed form. The reference to read when a shader is in
- * doubt, and what runs where nothing else is available.
+ * The kernels of the cpu backend. The product is the reference to read when a shader is in doubt.
+ *
+ * x is transposed to [k][rows] in blocks of 8 rows. Each column of W then updates 8 sums per kept row, from one value
+ * of W and 8 neighbouring values of x. W is laid out by columns, once per matrix. tfjs's dense kernel reads W with a
+ * stride of n, so the sparse one is faster at every pattern, N = M included.
  */
 import type {KernelBackend, KernelConfig, KernelFunc, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
 import {decompressValues} from '../../src/format/compress.js';
 import {keptRowIndices} from '../../src/format/pack.js';
-import {groupCount, keptRowCount} from '../../src/format/pattern.js';
+import {keptRowCount} from '../../src/format/pattern.js';
 import {STORAGE} from '../../src/format/storage.js';
 import {
   fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type FusedActivation, type MatMulAttrs, type
   MatMulInputs, type MatrixAttrs,
 } from '../contract.js';
+import {packPanels, PerMatrix, type Panels} from '../panels.js';
 
 type Args = Parameters<KernelFunc>[0];
 
@@ -29,38 +33,96 @@ function readValues(
   return STORAGE[dtype].decode(stored as Float32Array | Int32Array, keptRowCount(k, pattern), n);
 }
 
+const panelsOf = new PerMatrix<Panels>();
+
+/** Bias and activation of a sum, in float64. */
+type Finish = (sum: number, col: number) => number;
+
+/** Rows of x that are multiplied together. */
+const BLOCK = 8;
+
 function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   const backend = anyBackend as KernelBackend;
   const {x, values, indices, bias, preluActivationWeights} = inputs as unknown as MatMulInputs;
   const matrix = fromAttrs<MatMulAttrs>(attrs);
-  const {pattern: {vectorLength}, pattern, shape: [k, n], activation, leakyreluAlpha} = matrix;
+  const {shape: [k, n], activation, leakyreluAlpha} = matrix;
   const [rows] = x.shape;
-  const keptRows = keptRowCount(k, pattern);
-  const groups = groupCount(n, pattern);
+  const panels = panelsOf.get(values, indices, matrix, () => packPanels(
+    1, read(backend, values) as Float32Array | Int32Array, read(backend, indices) as Int32Array, matrix));
   const xs = read(backend, x);
-  const ws = readValues(backend, values, matrix);
-  const rowIds = keptRowIndices(read(backend, indices) as Int32Array, [k, n], pattern);
   const biases = bias && read(backend, bias);
   const slopes = preluActivationWeights ? read(backend, preluActivationWeights) : [leakyreluAlpha];
+  const finish: Finish = (sum, col) =>
+    activate(biases ? sum + biases[col] : sum, activation, slopes.length === n ? slopes[col] : slopes[0]);
   const y = new Float32Array(rows * n);
-  const sums = new Float64Array(n);
-  for (let row = 0; row < rows; ++row) {
-    sums.fill(0);
-    for (let j = 0; j < keptRows; ++j) {
-      for (let group = 0; group < groups; ++group) {
-        const xValue = xs[row * k + rowIds[group * keptRows + j]];
-        const end = Math.min(n, (group + 1) * vectorLength);
-        for (let col = group * vectorLength; col < end; ++col) {
-          sums[col] += xValue * ws[j * n + col];
-        }
-      }
-    }
-    for (let col = 0; col < n; ++col) {
-      const z = biases ? sums[col] + biases[col] : sums[col];
-      y[row * n + col] = activate(z, activation, slopes.length === n ? slopes[col] : slopes[0]);
+  if (rows === 1) {
+    multiplyRow(xs, panels, y, finish);
+  } else {
+    const block = new Float32Array(k * BLOCK);
+    for (let row = 0; row < rows; row += BLOCK) {
+      const used = Math.min(BLOCK, rows - row);
+      transposeRows(xs, row, used, k, block);
+      multiplyBlock(block, panels, y.subarray(row * n, (row + used) * n), n, finish);
     }
   }
   return write(backend, y, [rows, n]);
+}
+
+/** Rows of x [rows, k] → block [k, BLOCK]; what rows past the last would fill keeps what it had, and is not stored. */
+function transposeRows(xs: TypedArray, firstRow: number, count: number, k: number, block: Float32Array): void {
+  for (let r = 0; r < count; ++r) {
+    for (let i = 0, from = (firstRow + r) * k; i < k; ++i) {
+      block[i * BLOCK + r] = xs[from + i];
+    }
+  }
+}
+
+/** y [up to BLOCK rows, n] = block · W. Sums in float64. */
+function multiplyBlock(
+    block: Float32Array, {values, rowIds, panelsPerGroup}: Panels, y: Float32Array, n: number, finish: Finish): void {
+  const keptRows = values.length / n;
+  const sums = new Float64Array(BLOCK);
+  for (let col = 0; col < n; ++col) {
+    const first = col * keptRows;
+    const firstId = Math.floor(col / panelsPerGroup) * keptRows;
+    let [s0, s1, s2, s3, s4, s5, s6, s7] = [0, 0, 0, 0, 0, 0, 0, 0];
+    for (let j = 0; j < keptRows; ++j) {
+      const w = values[first + j];
+      const at = rowIds[firstId + j] * BLOCK;
+      s0 += w * block[at];
+      s1 += w * block[at + 1];
+      s2 += w * block[at + 2];
+      s3 += w * block[at + 3];
+      s4 += w * block[at + 4];
+      s5 += w * block[at + 5];
+      s6 += w * block[at + 6];
+      s7 += w * block[at + 7];
+    }
+    sums.set([s0, s1, s2, s3, s4, s5, s6, s7]);
+    for (let r = 0, to = col; to < y.length; ++r, to += n) {
+      y[to] = finish(sums[r], col);
+    }
+  }
+}
+
+/** y [n] = x [k] · W. Two sums per column, so that an addition need not wait for the one before. */
+function multiplyRow(xs: TypedArray, {values, rowIds, panelsPerGroup}: Panels, y: Float32Array, finish: Finish): void {
+  const keptRows = values.length / y.length;
+  for (let col = 0; col < y.length; ++col) {
+    const first = col * keptRows;
+    const firstId = Math.floor(col / panelsPerGroup) * keptRows;
+    let even = 0;
+    let odd = 0;
+    let j = 0;
+    for (; j + 1 < keptRows; j += 2) {
+      even += values[first + j] * xs[rowIds[firstId + j]];
+      odd += values[first + j + 1] * xs[rowIds[firstId + j + 1]];
+    }
+    if (j < keptRows) {
+      even += values[first + j] * xs[rowIds[firstId + j]];
+    }
+    y[col] = finish(even + odd, col);
+  }
 }
 
 /** @param slope below zero, for leakyrelu and prelu. */
