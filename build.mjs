@@ -16,6 +16,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import esbuild from 'esbuild';
 import ts from 'typescript';
+import {wasmKernels} from './kernels/wasm/plugin.mjs';
 
 process.chdir(fileURLToPath(new URL('.', import.meta.url)));
 
@@ -68,6 +69,7 @@ async function bundle(entry, file, options) {
     // package.json's sideEffects list is about dist; by its word esbuild would drop the modules that register things.
     ignoreAnnotations: true,
     ...options,
+    plugins: [wasmKernels, ...options.plugins ?? []],
   });
   return Object.values(metafile.outputs).flatMap(({imports}) => imports).map(({path}) => path);
 }

@@ -55,4 +55,9 @@ export class PerMatrix<T> {
     }
     return entry.made;
   }
+
+  /** Forgets what was made for matrices with these values: it is no longer valid. */
+  forget({dataId}: TensorInfo): void {
+    this.kept.delete(dataId);
+  }
 }

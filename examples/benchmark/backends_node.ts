@@ -8,9 +8,10 @@
  */
 import {writeFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
+import {dirname} from 'node:path';
 import {parseArgs} from 'node:util';
 import '@tensorflow/tfjs-backend-cpu';
-import '@tensorflow/tfjs-backend-wasm';
+import {setWasmPaths} from '@tensorflow/tfjs-backend-wasm';
 import {geometricMean, measureOn, PATTERNS, SIZES, type BackendRow, type Size} from './harness/backends.js';
 
 const {values, positionals} = parseArgs({
@@ -24,6 +25,11 @@ const backends = positionals.length > 0 ? positionals : ['cpu', 'wasm'];
 const sizes = values.sizes?.split(',').map(size => size.split('x').map(Number) as Size) ?? SIZES;
 const patterns = values.patterns?.split(',') ?? PATTERNS;
 
+// Bundled, the wasm backend does not find its binaries.
+const resolver = createRequire(`${process.cwd()}/`);
+const wasmFolder = `${dirname(resolver.resolve('@tensorflow/tfjs-backend-wasm/package.json'))}/dist/`;
+Object.assign(globalThis, {__dirname: wasmFolder});
+setWasmPaths(wasmFolder);
 if (backends.includes('tensorflow')) {
   createRequire(`${process.env.TFJS_NODE ?? process.cwd()}/`)('@tensorflow/tfjs-node');
 }

@@ -11,6 +11,7 @@
 import {spawnSync} from 'node:child_process';
 import {copyFileSync, mkdirSync} from 'node:fs';
 import {build} from 'esbuild';
+import {wasmKernels} from '../../kernels/wasm/plugin.mjs';
 
 const HERE = 'examples/benchmark';
 
@@ -20,6 +21,7 @@ const COMMON = {
   // From source, register.ts counts as free of side effects to esbuild (package.json speaks of dist).
   ignoreAnnotations: true,
   logLevel: 'warning',
+  plugins: [wasmKernels],
 };
 
 function bundleForNode(outfile, entry) {

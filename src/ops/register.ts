@@ -11,13 +11,11 @@ import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {compositeKernels, compositeMatMul} from '../../kernels/composite/nm_sparse_mat_mul.js';
 import {NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
 import {cpuKernels, hostKernels} from '../../kernels/cpu/nm_sparse_mat_mul.js';
+import {wasmMatMul} from '../../kernels/wasm/nm_sparse_mat_mul.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {webgpuKernels} from '../../kernels/webgpu/run_plan.js';
 import {choosePlan} from '../tuning/choose.js';
 import {gradients} from './gradient.js';
-
-/** Backends that read and write tensors as fast as plain loops do; they rebuild W by those, and multiply densely. */
-const HOST_BACKENDS = ['wasm', 'tensorflow'];
 
 /** Kernels stay with the tfjs instance, so a second copy of this package must not register twice: tfjs would warn. */
 function registerOnce(kernels: KernelConfig[]): void {
@@ -47,7 +45,8 @@ function kernelsOnWebGPU(backendName: string): KernelConfig[] {
 export function registerAll(setUp = onWebGPU): void {
   onWebGPU = setUp;
   registerOnce([...kernelsOnWebGPU('webgpu'), ...cpuKernels, ...compositeKernels('webgl'),
-    ...HOST_BACKENDS.flatMap(name => [compositeMatMul(name), ...hostKernels(name)])]);
+    compositeMatMul('tensorflow'), ...hostKernels('tensorflow'),
+    wasmMatMul(compositeMatMul('wasm')), ...hostKernels('wasm')]);
   gradients.forEach(registerGradient);
   // The active backend was set up before there was a setupFunc of ours. One that is still pending is not listed yet.
   expectProducts(engine().registry[getBackend()]);

@@ -9,6 +9,7 @@ import {readdirSync} from 'node:fs';
 import {join, relative} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import esbuild from 'esbuild';
+import {wasmKernels} from '../../kernels/wasm/plugin.mjs';
 import {browserBundle, BUNDLES, RUNNERS, runsIn} from './runners.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -36,6 +37,7 @@ const COMMON = {
   metafile: true,
   // package.json's sideEffects list is about dist; by its word esbuild would drop every test file.
   ignoreAnnotations: true,
+  plugins: [wasmKernels],
 };
 
 async function bundleForNode(bundles, files) {

@@ -1,0 +1,156 @@
+/**
+ * The product on tfjs's wasm backend: SIMD loops over the compressed W (assembly/), on the backend's own heap. W is
+ * laid out in panels, or by columns for L < 4, once per matrix; the copy is freed with the matrix.
+ *
+ * Where the kernel cannot run (no SIMD, the multi-threaded build), or would lose, W is expanded once and multiplied
+ * densely by XNNPACK.
+ */
+import type {KernelBackend, KernelConfig, KernelFunc, TensorInfo} from '@tensorflow/tfjs-core';
+import {keptRowCount} from '../../src/format/pattern.js';
+import {onDisposal} from '../../src/tfjs/disposal.js';
+import type {WasmHeap} from '../../src/tfjs/wasm_heap.js';
+import {
+  ACTIVATIONS, fromAttrs, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatMulInputs, type MatrixAttrs,
+} from '../contract.js';
+import {packPanels, PerMatrix} from '../panels.js';
+import {wasmKernel, type WasmKernel} from './kernel.js';
+
+type Args = Parameters<KernelFunc>[0];
+
+/** A matrix on the heap: addresses of its values and of the byte offsets of its kept rows. */
+interface Packed {
+  values: number;
+  offsets: number;
+  panelsPerGroup: number;
+  /** Bytes by which `offsets` counts a row of x. */
+  rowBytes: number;
+}
+
+const packed = new PerMatrix<Packed>();
+
+/** Columns of a panel for this vector length; 1 stands for the loops over columns. */
+function panelWidth({pattern: {vectorLength}}: MatrixAttrs): number {
+  return vectorLength < 4 ? 1 : Math.min(8, vectorLength);
+}
+
+/** Whether the dense product is faster: an element-wise pattern has too few rows of x to fill a vector. */
+function isFasterDense(rows: number, matrix: MatrixAttrs): boolean {
+  const {n, m} = matrix.pattern;
+  return panelWidth(matrix) === 1 && rows < 4 && n / m > 0.25;
+}
+
+/** @param dense multiplies with an expanded W. */
+function nmSparseMatMul(args: Args, dense: KernelFunc): TensorInfo | TensorInfo[] {
+  const {inputs, attrs, backend: anyBackend} = args;
+  const backend = anyBackend as KernelBackend;
+  const matrix = fromAttrs<MatMulAttrs>(attrs);
+  const {x, values, indices, ...epilogue} = inputs as unknown as MatMulInputs;
+  const [rows] = x.shape;
+  const kernel = wasmKernel(backend);
+  if (!kernel || isFasterDense(rows, matrix)) {
+    return dense(args);
+  }
+  const y = kernel.heap.makeOutput([rows, matrix.shape[1]]);
+  if (panelWidth(matrix) === 1) {
+    multiplyColumns(kernel, backend, x, values, indices, matrix, y);
+  } else {
+    multiplyPanels(kernel, backend, x, values, indices, matrix, y);
+  }
+  finish(kernel, y, epilogue, matrix);
+  return y;
+}
+
+function multiplyPanels(
+    kernel: WasmKernel, backend: KernelBackend, x: TensorInfo, values: TensorInfo, indices: TensorInfo,
+    matrix: MatrixAttrs, y: TensorInfo): void {
+  const {heap, run} = kernel;
+  const {shape: [k, n], pattern} = matrix;
+  const w = packedOf(heap, backend, values, indices, matrix, 4);
+  const common = [
+    heap.addressOf(x), heap.addressOf(y), w.values, w.offsets, x.shape[0], n, k, keptRowCount(k, pattern),
+  ] as const;
+  if (panelWidth(matrix) === 8) {
+    run.multiplyPanels8(...common, w.panelsPerGroup);
+  } else {
+    run.multiplyPanels4(...common);
+  }
+}
+
+function multiplyColumns(
+    {heap, run}: WasmKernel, backend: KernelBackend, x: TensorInfo, values: TensorInfo, indices: TensorInfo,
+    matrix: MatrixAttrs, y: TensorInfo): void {
+  const {shape: [k, n], pattern} = matrix;
+  const [rows] = x.shape;
+  const stride = 4 * Math.ceil(rows / 4);
+  const w = packedOf(heap, backend, values, indices, matrix, 4 * stride);
+  const transposed = heap.allocate(4 * k * stride);
+  try {
+    run.transpose(heap.addressOf(x), transposed, rows, k, stride);
+    run.multiplyColumns(
+      transposed, heap.addressOf(y), w.values, w.offsets, rows, n, keptRowCount(k, pattern), w.panelsPerGroup);
+  } finally {
+    heap.free(transposed);
+  }
+}
+
+/** Bias and activation, in place. */
+function finish(
+    {heap, run}: WasmKernel, y: TensorInfo,
+    {bias, preluActivationWeights: slopes}: Pick<MatMulInputs, 'bias' | 'preluActivationWeights'>,
+    {activation, leakyreluAlpha}: MatMulAttrs): void {
+  const [rows, n] = y.shape;
+  if (bias || activation !== 'linear') {
+    const perColumn = slopes !== undefined && slopes.shape.reduce((a, b) => a * b, 1) === n;
+    run.epilogue(
+      heap.addressOf(y), rows, n, bias ? heap.addressOf(bias) : 0, ACTIVATIONS.indexOf(activation),
+      slopes ? heap.addressOf(slopes) : 0, perColumn ? 4 : 0, leakyreluAlpha);
+  }
+}
+
+/** The matrix on the heap, with offsets in units of `rowBytes`; they are rewritten if x comes with another stride. */
+function packedOf(
+    heap: WasmHeap, backend: KernelBackend, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs,
+    rowBytes: number): Packed {
+  const found = packed.get(values, indices, matrix, () => pack(heap, backend, values, indices, matrix, rowBytes));
+  if (found.rowBytes !== rowBytes) {
+    const {shape: [k, n], pattern} = matrix;
+    const count = keptRowCount(k, pattern) * Math.ceil(n / pattern.vectorLength);
+    const offsets = new Uint32Array(heap.memory.buffer, found.offsets, count);
+    for (let i = 0; i < count; ++i) {
+      offsets[i] = (offsets[i] / found.rowBytes) * rowBytes;
+    }
+    found.rowBytes = rowBytes;
+  }
+  return found;
+}
+
+function pack(
+    heap: WasmHeap, backend: KernelBackend, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs,
+    rowBytes: number): Packed {
+  const panels = packPanels(
+    panelWidth(matrix), backend.readSync(values.dataId) as Float32Array | Int32Array,
+    backend.readSync(indices.dataId) as Int32Array, matrix);
+  const valuesAt = heap.allocate(panels.values.byteLength + panels.rowIds.byteLength);
+  const offsetsAt = valuesAt + panels.values.byteLength;
+  new Float32Array(heap.memory.buffer, valuesAt, panels.values.length).set(panels.values);
+  new Uint32Array(heap.memory.buffer, offsetsAt, panels.rowIds.length).set(panels.rowIds.map(row => row * rowBytes));
+  let isFreed = false;
+  const free = () => {
+    if (!isFreed) {
+      isFreed = true;
+      packed.forget(values);
+      heap.free(valuesAt);
+    }
+  };
+  onDisposal(backend, values.dataId, free);
+  onDisposal(backend, indices.dataId, free);
+  return {values: valuesAt, offsets: offsetsAt, panelsPerGroup: panels.panelsPerGroup, rowBytes};
+}
+
+/** @param dense the kernel that multiplies with an expanded W, for where this one cannot run or would lose. */
+export function wasmMatMul(dense: KernelConfig): KernelConfig {
+  return {
+    kernelName: NM_SPARSE_MAT_MUL, backendName: dense.backendName,
+    kernelFunc: args => nmSparseMatMul(args, dense.kernelFunc),
+  };
+}
