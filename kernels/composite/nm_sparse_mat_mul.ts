@@ -6,14 +6,16 @@
  * on the CPU, once for each tensor, pattern and shape, and remembered for as long as the tensor's data lives.
  */
 import {
-  add, engine, gather, matMul, pad, reshape, slice, tensor2d, tidy, transpose, type KernelBackend, type KernelConfig,
-  type KernelFunc, type NamedTensorMap, type Tensor, type Tensor2D, type Tensor3D, type TensorInfo,
+  add, engine, gather, getBackend, getKernel, matMul, pad, reshape, slice, tensor2d, tidy, transpose,
+  type KernelBackend, type KernelConfig, type KernelFunc, type NamedTensorMap, type Tensor, type Tensor2D,
+  type Tensor3D, type TensorInfo,
 } from '@tensorflow/tfjs-core';
 import {keptRowIndices} from '../../src/format/pack.js';
 import {formatPattern, groupCount, keptRowCount} from '../../src/format/pattern.js';
 import {STORAGE} from '../../src/format/storage.js';
 import {
-  fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, toAttrs, type MatMulAttrs, type MatrixAttrs,
+  fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, toAttrs, type FusedActivation, type MatMulAttrs,
+  type MatrixAttrs,
 } from '../contract.js';
 import {applyActivation} from './activation.js';
 import {keepExpansion, keptExpansion} from './expansion.js';
@@ -87,24 +89,48 @@ function decompress(backend: unknown, values: TensorInfo, indices: TensorInfo, m
   return joinGroups(gatherRows(splitGroups(withZeros, matrix), source), matrix);
 }
 
+/** Backends whose kernel of tf.fused.matMul is one program, and the activations that it fuses. */
+const FUSING_BACKENDS: readonly string[] = ['wasm', 'webgl'];
+const FUSED_BY_TFJS: readonly FusedActivation[] = ['linear', 'relu', 'relu6', 'elu', 'sigmoid', 'leakyrelu', 'prelu'];
+
 /** A kernel gets TensorInfos; public ops want tensors, which is what every caller passes. */
-function nmSparseMatMul({inputs, attrs, backend}: Args): TensorInfo {
+function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
+  const backend = anyBackend as KernelBackend;
   const matrix = fromAttrs<MatMulAttrs>(attrs);
   const {x, values, indices, bias, preluActivationWeights} = inputs as Record<string, Tensor | undefined>;
+  const kept = keptExpansion(values as Tensor2D, indices as Tensor2D, matrix);
+  const backendName = getBackend();
+  if (kept && FUSING_BACKENDS.includes(backendName) && FUSED_BY_TFJS.includes(matrix.activation)) {
+    const {kernelFunc} = getKernel('_FusedMatMul', backendName)!;
+    return fusedMatMul(kernelFunc, backend, x as Tensor2D, kept, bias, preluActivationWeights, matrix);
+  }
   return tidy(() => {
-    const W = expand(backend as KernelBackend, values as Tensor2D, indices as Tensor2D, matrix);
+    const W = kept ?? expand(backend, values as Tensor2D, indices as Tensor2D, matrix);
     const product = matMul(x as Tensor2D, W);
     const sum = bias ? add(product, bias) : product;
     return applyActivation(sum, {...matrix, preluActivationWeights});
   });
 }
 
-/** The dense W of a product, kept for the next one if the bound allows it; else the tidy around disposes it. */
+/** One call of tfjs's dense kernel, as tf.layers.dense makes it: bias and activation are fused. */
+function fusedMatMul(
+    kernelFunc: KernelFunc, backend: KernelBackend, x: Tensor2D, W: Tensor2D, bias: Tensor | undefined,
+    preluActivationWeights: Tensor | undefined, {activation, leakyreluAlpha}: MatMulAttrs): TensorInfo {
+  const [rows, k] = x.shape;
+  const n = W.shape[1];
+  // tf.fused.matMul hands over matrices with a batch of one.
+  const a: TensorInfo = {dataId: x.dataId, shape: [1, rows, k], dtype: 'float32'};
+  const b: TensorInfo = {dataId: W.dataId, shape: [1, k, n], dtype: 'float32'};
+  const {dataId} = kernelFunc({
+    inputs: {a, b, ...(bias && {bias}), ...(preluActivationWeights && {preluActivationWeights})},
+    attrs: {transposeA: false, transposeB: false, activation, leakyreluAlpha},
+    backend,
+  }) as TensorInfo;
+  return {dataId, shape: [rows, n], dtype: 'float32'};
+}
+
+/** Makes the dense W, and keeps it for the next product if the bound allows it; else the tidy around disposes it. */
 function expand(backend: KernelBackend, values: Tensor2D, indices: Tensor2D, matrix: MatrixAttrs): Tensor2D {
-  const kept = keptExpansion(values, indices, matrix);
-  if (kept) {
-    return kept;
-  }
   const {pattern, shape, dtype} = matrix;
   const W: Tensor2D = engine().runKernel(
     NM_DECOMPRESS, {values, indices} as NamedTensorMap, toAttrs({pattern, shape, dtype}));

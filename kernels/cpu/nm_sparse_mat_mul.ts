@@ -14,7 +14,8 @@ import {
   fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type FusedActivation, type MatMulAttrs, type
   MatMulInputs, type MatrixAttrs,
 } from '../contract.js';
-import {packPanels, PerMatrix, type Panels} from '../panels.js';
+import {packPanels, type Panels} from '../panels.js';
+import {PerMatrix} from '../per_matrix.js';
 
 type Args = Parameters<KernelFunc>[0];
 
@@ -47,8 +48,7 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args): TensorInfo 
   const matrix = fromAttrs<MatMulAttrs>(attrs);
   const {shape: [k, n], activation, leakyreluAlpha} = matrix;
   const [rows] = x.shape;
-  const panels = panelsOf.get(values, indices, matrix, () => packPanels(
-    1, read(backend, values) as Float32Array | Int32Array, read(backend, indices) as Int32Array, matrix));
+  const panels = panelsFor(backend, values, indices, matrix);
   const xs = read(backend, x);
   const biases = bias && read(backend, bias);
   const slopes = preluActivationWeights ? read(backend, preluActivationWeights) : [leakyreluAlpha];
@@ -66,6 +66,16 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args): TensorInfo 
     }
   }
   return write(backend, y, [rows, n]);
+}
+
+function panelsFor(backend: KernelBackend, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs): Panels {
+  let panels = panelsOf.get(values, indices, matrix);
+  if (!panels) {
+    panels = packPanels(
+      1, read(backend, values) as Float32Array | Int32Array, read(backend, indices) as Int32Array, matrix);
+    panelsOf.set(values, indices, matrix, panels);
+  }
+  return panels;
 }
 
 /** Rows of x [rows, k] → block [k, BLOCK]; what rows past the last would fill keeps what it had, and is not stored. */

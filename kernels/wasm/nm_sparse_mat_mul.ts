@@ -12,7 +12,8 @@ import type {WasmHeap} from '../../src/tfjs/wasm_heap.js';
 import {
   ACTIVATIONS, fromAttrs, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatMulInputs, type MatrixAttrs,
 } from '../contract.js';
-import {packPanels, PerMatrix} from '../panels.js';
+import {packPanels} from '../panels.js';
+import {PerMatrix} from '../per_matrix.js';
 import {wasmKernel, type WasmKernel} from './kernel.js';
 
 type Args = Parameters<KernelFunc>[0];
@@ -36,7 +37,7 @@ function panelWidth({pattern: {vectorLength}}: MatrixAttrs): number {
 /** Whether the dense product is faster: an element-wise pattern has too few rows of x to fill a vector. */
 function isFasterDense(rows: number, matrix: MatrixAttrs): boolean {
   const {n, m} = matrix.pattern;
-  return panelWidth(matrix) === 1 && rows < 4 && n / m > 0.25;
+  return panelWidth(matrix) === 1 && rows < 4 && n / m > 0.2;
 }
 
 /** @param dense multiplies with an expanded W. */
@@ -111,7 +112,10 @@ function finish(
 function packedOf(
     heap: WasmHeap, backend: KernelBackend, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs,
     rowBytes: number): Packed {
-  const found = packed.get(values, indices, matrix, () => pack(heap, backend, values, indices, matrix, rowBytes));
+  const found = packed.get(values, indices, matrix);
+  if (!found) {
+    return pack(heap, backend, values, indices, matrix, rowBytes);
+  }
   if (found.rowBytes !== rowBytes) {
     const {shape: [k, n], pattern} = matrix;
     const count = keptRowCount(k, pattern) * Math.ceil(n / pattern.vectorLength);
@@ -138,13 +142,15 @@ function pack(
   const free = () => {
     if (!isFreed) {
       isFreed = true;
-      packed.forget(values);
+      packed.delete(values);
       heap.free(valuesAt);
     }
   };
   onDisposal(backend, values.dataId, free);
   onDisposal(backend, indices.dataId, free);
-  return {values: valuesAt, offsets: offsetsAt, panelsPerGroup: panels.panelsPerGroup, rowBytes};
+  const made = {values: valuesAt, offsets: offsetsAt, panelsPerGroup: panels.panelsPerGroup, rowBytes};
+  packed.set(values, indices, matrix, made);
+  return made;
 }
 
 /** @param dense the kernel that multiplies with an expanded W, for where this one cannot run or would lose. */
