@@ -89,9 +89,9 @@ function decompress(backend: unknown, values: TensorInfo, indices: TensorInfo, m
   return joinGroups(gatherRows(splitGroups(withZeros, matrix), source), matrix);
 }
 
-/** Backends whose kernel of tf.fused.matMul is one program, and the activations that it fuses. */
+/** Backends whose kernel of tf.fused.matMul is one program, and what it fuses; not relu6, which loses NaNs on wasm. */
 const FUSING_BACKENDS: readonly string[] = ['wasm', 'webgl'];
-const FUSED_BY_TFJS: readonly FusedActivation[] = ['linear', 'relu', 'relu6', 'elu', 'sigmoid', 'leakyrelu', 'prelu'];
+const FUSED_BY_TFJS: readonly FusedActivation[] = ['linear', 'relu', 'elu', 'sigmoid', 'leakyrelu', 'prelu'];
 
 /** A kernel gets TensorInfos; public ops want tensors, which is what every caller passes. */
 function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args): TensorInfo {

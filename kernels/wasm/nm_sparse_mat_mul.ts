@@ -10,7 +10,8 @@ import {keptRowCount} from '../../src/format/pattern.js';
 import {onDisposal} from '../../src/tfjs/disposal.js';
 import type {WasmHeap} from '../../src/tfjs/wasm_heap.js';
 import {
-  ACTIVATIONS, fromAttrs, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatMulInputs, type MatrixAttrs,
+  ACTIVATIONS, fromAttrs, NM_SPARSE_MAT_MUL, toAttrs, type MatMulAttrs, type MatMulInputs,
+  type MatrixAttrs,
 } from '../contract.js';
 import {packPanels} from '../panels.js';
 import {PerMatrix} from '../per_matrix.js';
@@ -48,14 +49,18 @@ function nmSparseMatMul(args: Args, dense: KernelFunc): TensorInfo | TensorInfo[
   const {x, values, indices, ...epilogue} = inputs as unknown as MatMulInputs;
   const [rows] = x.shape;
   const kernel = wasmKernel(backend);
-  if (!kernel || isFasterDense(rows, matrix)) {
+  if (!kernel) {
     return dense(args);
   }
-  const y = kernel.heap.makeOutput([rows, matrix.shape[1]]);
-  if (panelWidth(matrix) === 1) {
-    multiplyColumns(kernel, backend, x, values, indices, matrix, y);
+  let y: TensorInfo;
+  if (isFasterDense(rows, matrix)) {
+    // tfjs's own epilogue loses NaNs in relu6, and does not know all activations.
+    const linear: MatMulAttrs = {...matrix, activation: 'linear'};
+    y = dense({inputs: {x, values, indices}, attrs: toAttrs(linear), backend}) as TensorInfo;
   } else {
-    multiplyPanels(kernel, backend, x, values, indices, matrix, y);
+    y = kernel.heap.makeOutput([rows, matrix.shape[1]]);
+    const multiply = panelWidth(matrix) === 1 ? multiplyColumns : multiplyPanels;
+    multiply(kernel, backend, x, values, indices, matrix, y);
   }
   finish(kernel, y, epilogue, matrix);
   return y;

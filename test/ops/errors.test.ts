@@ -5,6 +5,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {expect} from 'chai';
 import {decompress, nmSparseMatMul, type NMSparseMatrix} from '../../src/index.js';
+import {backendName} from '../support/backend.js';
 import {mulberry32, seed} from '../support/random.js';
 import {drawMatrix, toSparseMatrix} from '../support/reference.js';
 
@@ -95,15 +96,20 @@ const WRONG: Array<[string, Call, string]> = [
 
 describe('nmSparseMatMul refuses a call, before it does anything, where', () => {
   for (const [name, call, message] of WRONG) {
-    it(name, () => tf.tidy(() => {
-      const matrix = toSparseMatrix(drawMatrix([12, 8], '2:4v4', 'float32', mulberry32(seed)));
-      const arguments_ = {x: tf.zeros([2, 12]), matrix, options: undefined, ...call(matrix)};
-      const before = tf.memory().numTensors;
-      const wrong = () => nmSparseMatMul(
-        arguments_.x as tf.Tensor, arguments_.matrix as NMSparseMatrix, arguments_.options);
-      expect(wrong).to.throw(Error, `nmSparseMatMul: ${message}`);
-      expect(tf.memory().numTensors).to.equal(before);
-    }));
+    it(name, function() {
+      if (backendName === 'wasm' && (name === 'x holds strings' || name === 'x is complex')) {
+        this.skip(); // wasm cannot make such tensors
+      }
+      tf.tidy(() => {
+        const matrix = toSparseMatrix(drawMatrix([12, 8], '2:4v4', 'float32', mulberry32(seed)));
+        const arguments_ = {x: tf.zeros([2, 12]), matrix, options: undefined, ...call(matrix)};
+        const before = tf.memory().numTensors;
+        const wrong = () => nmSparseMatMul(
+          arguments_.x as tf.Tensor, arguments_.matrix as NMSparseMatrix, arguments_.options);
+        expect(wrong).to.throw(Error, `nmSparseMatMul: ${message}`);
+        expect(tf.memory().numTensors).to.equal(before);
+      });
+    });
   }
 
   it('the matrix claims another shape or storage than its tensors have', () => tf.tidy(() => {

@@ -14,7 +14,9 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-webgl';
 import {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 
-export type BackendName = 'cpu' | 'webgpu' | 'webgl';
+const BACKENDS = ['cpu', 'wasm', 'webgpu', 'webgl'] as const;
+
+export type BackendName = typeof BACKENDS[number];
 
 interface BackendSources {
   process?: {env: Record<string, string | undefined>};
@@ -24,10 +26,11 @@ interface BackendSources {
 function chooseBackend(): BackendName {
   const {process, __karma__: karma} = globalThis as BackendSources;
   const name = karma?.config.backend ?? process?.env.TEST_BACKEND ?? 'cpu';
-  if (name !== 'cpu' && name !== 'webgpu' && name !== 'webgl') {
-    throw new Error(`no tests run on backend '${name}'; TEST_BACKEND is cpu, webgpu or webgl`);
+  const known = BACKENDS.find(each => each === name);
+  if (!known) {
+    throw new Error(`no tests run on backend '${name}'; TEST_BACKEND is one of ${BACKENDS.join(', ')}`);
   }
-  return name;
+  return known;
 }
 
 /** The backend this run tests. */
@@ -128,6 +131,9 @@ function checked(body: Mocha.AsyncFunc): Mocha.AsyncFunc {
 before('set the backend', async function() {
   this.timeout(60_000); // a cold start of Chromium's GPU process on a busy machine
   tf.env().set('WEBGPU_CPU_FORWARD', false); // else small tensors never reach the GPU
+  if (backendName === 'wasm') {
+    await import('@tensorflow/tfjs-backend-wasm');
+  }
   if (!(await tf.setBackend(backendName))) {
     throw new Error(`backend '${backendName}' does not start here`);
   }

@@ -1,26 +1,27 @@
 /**
- * The four places a test runs in, and how a test file's name says which of them it is for: the words between its name
- * and `.test.ts`. No word: all four. One place to change it, for the bundler, the runner and the count all ask here.
+ * The places a test runs in, and how a test file's name says which of them it is for: the words between its name
+ * and `.test.ts`. No word: all of them. One place to change it, for the bundler, the runner and the count all ask here.
  *
  *   gradient.test.ts            everywhere
- *   limits.webgpu.test.ts       where there is WebGPU: in Node (Dawn) and in Chromium; likewise .cpu and .webgl
+ *   limits.webgpu.test.ts       where there is WebGPU: in Node (Dawn) and in Chromium; likewise .cpu, .wasm and .webgl
  *   candidates.node.test.ts     in Node, once: on cpu; also for tests that touch no backend
  *   shaders.webgpu.node.test.ts in Node, on Dawn
  *   plan_cache.browser.test.ts  in Chromium, on webgpu and on webgl
  */
 
-/** @typedef {{name: string, place: 'node' | 'browser', backend: 'cpu' | 'webgpu' | 'webgl'}} Runner */
+/** @typedef {{name: string, place: 'node' | 'browser', backend: 'cpu' | 'wasm' | 'webgpu' | 'webgl'}} Runner */
 
 /** @type {Runner[]} */
 export const RUNNERS = [
   {name: 'node-cpu', place: 'node', backend: 'cpu'},
+  {name: 'node-wasm', place: 'node', backend: 'wasm'},
   {name: 'node-webgpu', place: 'node', backend: 'webgpu'},
   {name: 'karma-webgpu', place: 'browser', backend: 'webgpu'},
   {name: 'karma-webgl', place: 'browser', backend: 'webgl'},
 ];
 
 const PLACES = ['node', 'browser'];
-const BACKENDS = ['cpu', 'webgpu', 'webgl'];
+const BACKENDS = ['cpu', 'wasm', 'webgpu', 'webgl'];
 
 /** Whether `runner` runs the test file at this path. */
 export function runsIn(runner, path) {
