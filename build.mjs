@@ -26,6 +26,7 @@ const OLD = `build/old-${process.pid}`;
 const TYPES = `build/types-${process.pid}`;
 const LIBRARY = './src/index.ts';
 const RUNTIME = './src/runtime.ts';
+const WASM_TYPES = './kernels/wasm/nm_kernels.d.ts';
 const CLI = './src/cli/main.ts';
 const manifest = JSON.parse(readFileSync('package.json', 'utf8'));
 
@@ -92,7 +93,7 @@ function checkImports(file, imports) {
 function emitTypes(folder) {
   const {config} = ts.readConfigFile('tsconfig.json', ts.sys.readFile);
   const {options} = ts.parseJsonConfigFileContent(config, ts.sys, '.');
-  const program = ts.createProgram([LIBRARY, RUNTIME], {
+  const program = ts.createProgram([LIBRARY, RUNTIME, WASM_TYPES], {
     ...options, noEmit: false, declaration: true, emitDeclarationOnly: true, outDir: folder,
   });
   const diagnostics = [...ts.getPreEmitDiagnostics(program), ...program.emit().diagnostics];

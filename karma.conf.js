@@ -3,7 +3,7 @@
  * `node test/support/bundle.mjs`:
  *
  *   npx karma start                      # webgpu
- *   BACKEND=webgl npx karma start        # webgl;  SEED=N and GREP=words as in npm test
+ *   BACKEND=webgl npx karma start        # webgl, or wasm;  SEED=N and GREP=words as in npm test
  *   npx karma start --no-single-run      # stays: open http://localhost:9876/debug.html in a browser of your own
  *
  * WebGPU and WebGL run on SwiftShader, Chromium's software GPU, also where there is a real one: the same result on
@@ -54,7 +54,7 @@ export default async function(config) {
   const backend = process.env.BACKEND ?? 'webgpu';
   const runner = RUNNERS.find(runner => runner.place === 'browser' && runner.backend === backend);
   if (!runner) {
-    throw new Error(`BACKEND is '${backend}'; karma runs webgpu and webgl`);
+    throw new Error(`BACKEND is '${backend}'; karma runs wasm, webgpu and webgl`);
   }
   const bundle = browserBundle(process.env.BUNDLES ?? BUNDLES, runner);
   if (!existsSync(bundle)) {
@@ -71,7 +71,10 @@ export default async function(config) {
       }]},
     ],
     reporters: ['lines'],
-    files: [bundle, {pattern: `${bundle}.map`, included: false}],
+    files: [
+      bundle, {pattern: `${bundle}.map`, included: false},
+      {pattern: 'node_modules/@tensorflow/tfjs-backend-wasm/dist/*.wasm', included: false},
+    ],
     client: {
       backend,
       seed: process.env.SEED,

@@ -12,7 +12,7 @@ import {dirname} from 'node:path';
 import {parseArgs} from 'node:util';
 import '@tensorflow/tfjs-backend-cpu';
 import {setWasmPaths} from '@tensorflow/tfjs-backend-wasm';
-import {geometricMean, measureOn, PATTERNS, SIZES, type BackendRow, type Size} from './harness/backends.js';
+import {measureBackend, PATTERNS, SIZES, type BackendRow, type Size} from './harness/backends.js';
 
 const {values, positionals} = parseArgs({
   options: {
@@ -35,18 +35,8 @@ if (backends.includes('tensorflow')) {
 }
 const rows: BackendRow[] = [];
 for (const backend of backends) {
-  console.log(`${backend.padEnd(22)}${patterns.map(pattern => pattern.padStart(10)).join('')}`);
-  for (const size of sizes) {
-    const measured: BackendRow[] = [];
-    for (const pattern of patterns) {
-      measured.push(await measureOn(backend, size, pattern, values.dtype as BackendRow['dtype']));
-    }
-    rows.push(...measured);
-    console.log(size.join(' × ').padEnd(22) + measured.map(row => row.overMatMul.toFixed(2).padStart(10)).join(''));
-  }
-  const means = patterns.map(pattern => geometricMean(
-    rows.filter(row => row.backend === backend && row.pattern === pattern).map(row => row.overMatMul)));
-  console.log('geometric mean'.padEnd(22) + means.map(mean => mean.toFixed(2).padStart(10)).join(''));
+  rows.push(...await measureBackend(
+    backend, sizes, patterns, values.dtype as BackendRow['dtype'], line => console.log(line)));
 }
 if (values.json) {
   writeFileSync(values.json, `${JSON.stringify(rows, null, 1)}\n`);

@@ -9,7 +9,7 @@
  *   bundle.mjs --page [OUTDIR]        the benchmark in a page: serve OUTDIR and open it
  */
 import {spawnSync} from 'node:child_process';
-import {copyFileSync, mkdirSync} from 'node:fs';
+import {copyFileSync, mkdirSync, readdirSync} from 'node:fs';
 import {build} from 'esbuild';
 import {wasmKernels} from '../../kernels/wasm/plugin.mjs';
 
@@ -42,10 +42,17 @@ async function run(entry, outfile, args) {
 }
 
 async function bundlePage(folder) {
-  await build({...COMMON, entryPoints: [`${HERE}/page/page.ts`], outdir: folder, platform: 'browser'});
+  const entryPoints = ['page', 'backends'].map(name => `${HERE}/page/${name}.ts`);
+  await build({...COMMON, entryPoints, outdir: folder, platform: 'browser'});
   mkdirSync(folder, {recursive: true});
-  copyFileSync(`${HERE}/page/index.html`, `${folder}/index.html`);
-  console.log(`${folder} is ready: serve it, and open it in a browser with WebGPU; ?suite=quick runs at once.`);
+  for (const page of ['index.html', 'backends.html']) {
+    copyFileSync(`${HERE}/page/${page}`, `${folder}/${page}`);
+  }
+  const wasm = 'node_modules/@tensorflow/tfjs-backend-wasm/dist';
+  for (const binary of readdirSync(wasm).filter(name => name.endsWith('.wasm'))) {
+    copyFileSync(`${wasm}/${binary}`, `${folder}/${binary}`);
+  }
+  console.log(`${folder} is ready: serve it, and open it in a browser. ?suite=quick runs at once.`);
 }
 
 const [first, ...rest] = process.argv.slice(2);

@@ -1,6 +1,6 @@
 /**
- * The compiled module (assembly/), instantiated on the heap of a backend: the build for relaxed SIMD where the engine
- * has it, the one for SIMD elsewhere.
+ * The compiled modules (assembly/), instantiated on the heap of a backend. Where the engine has relaxed SIMD, the loops
+ * that multiply come from a second module with fused multiply-adds.
  */
 import type {KernelBackend} from '@tensorflow/tfjs-core';
 import {wasmHeap, type WasmHeap} from '../../src/tfjs/wasm_heap.js';
@@ -28,20 +28,18 @@ export interface WasmKernel {
   run: Exports;
 }
 
-let module: WebAssembly.Module | undefined | 'none';
+/** The modules that this engine compiles: none without SIMD, or where a page may not compile synchronously. */
+let modules: WebAssembly.Module[] | undefined;
 
-/** @returns undefined without SIMD, or where a page may not compile synchronously. */
-function compiledModule(): WebAssembly.Module | undefined {
-  if (module === undefined) {
-    module = [relaxedSimd, simd].map(bytes => {
-      try {
-        return new WebAssembly.Module(bytes as BufferSource);
-      } catch {
-        return undefined;
-      }
-    }).find(each => each !== undefined) ?? 'none';
-  }
-  return module === 'none' ? undefined : module;
+function compiledModules(): WebAssembly.Module[] {
+  modules ??= [simd, relaxedSimd].flatMap(bytes => {
+    try {
+      return [new WebAssembly.Module(bytes as BufferSource)];
+    } catch {
+      return [];
+    }
+  });
+  return modules;
 }
 
 const kernels = new WeakMap<KernelBackend, WasmKernel | 'none'>();
@@ -51,10 +49,10 @@ export function wasmKernel(backend: KernelBackend): WasmKernel | undefined {
   let kernel = kernels.get(backend);
   if (!kernel) {
     const heap = wasmHeap(backend);
-    const compiled = heap && compiledModule();
-    kernel = heap && compiled ?
-      {heap, run: new WebAssembly.Instance(compiled, {env: {memory: heap.memory}}).exports as unknown as Exports} :
-      'none';
+    const exports = heap ? compiledModules().map(module =>
+      new WebAssembly.Instance(module, {env: {memory: heap.memory}}).exports) : [];
+    // Exports of the second module replace those of the first.
+    kernel = heap && exports.length > 0 ? {heap, run: Object.assign({}, ...exports) as Exports} : 'none';
     kernels.set(backend, kernel);
   }
   return kernel === 'none' ? undefined : kernel;

@@ -41,6 +41,11 @@ function isFasterDense(rows: number, matrix: MatrixAttrs): boolean {
   return panelWidth(matrix) === 1 && rows < 4 && n / m > 0.2;
 }
 
+/** Whether a product of these rows is multiplied with an expanded W. */
+export function runsDense(backend: KernelBackend, rows: number, matrix: MatrixAttrs): boolean {
+  return !wasmKernel(backend) || isFasterDense(rows, matrix);
+}
+
 /** @param dense multiplies with an expanded W. */
 function nmSparseMatMul(args: Args, dense: KernelFunc): TensorInfo | TensorInfo[] {
   const {inputs, attrs, backend: anyBackend} = args;

@@ -5,12 +5,10 @@
 import {fileURLToPath} from 'node:url';
 import asc from 'assemblyscript/asc';
 
-const ENTRY = fileURLToPath(new URL('assembly/index.ts', import.meta.url));
-
-/** Features by the name of the imported file. */
-const FEATURES = {
-  'nm_kernels.wasm': ['simd'],
-  'nm_kernels_relaxed.wasm': ['simd', 'relaxed-simd'],
+/** Source and features by the name of the imported file. */
+const MODULES = {
+  'nm_kernels.wasm': {entry: 'index.ts', features: ['simd']},
+  'nm_kernels_relaxed.wasm': {entry: 'relaxed.ts', features: ['simd', 'relaxed-simd']},
 };
 
 /** Compiled once per process. @type {Map<string, Promise<Uint8Array>>} */
@@ -18,9 +16,11 @@ const compiled = new Map();
 
 async function compile(name) {
   let binary;
+  const {entry, features} = MODULES[name];
+  const source = fileURLToPath(new URL(`assembly/${entry}`, import.meta.url));
   const {error, stderr} = await asc.main(
-    [ENTRY, '--baseDir', '/', '--outFile', name, '--runtime', 'stub', '--importMemory', '--noExportMemory', '-O3',
-      ...FEATURES[name].flatMap(feature => ['--enable', feature])],
+    [source, '--baseDir', '/', '--outFile', name, '--runtime', 'stub', '--importMemory', '--noExportMemory', '-O3s',
+      ...features.flatMap(feature => ['--enable', feature])],
     {writeFile: (_, contents) => {
       binary = contents;
     }});

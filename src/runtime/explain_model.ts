@@ -2,8 +2,9 @@
  * explainModel(): what runs for each converted layer of a model, and why. A layer stored sparsely may still be
  * multiplied densely, if that is faster or the backend has no sparse kernel. The report shows this.
  */
-import {backend, getBackend, ready} from '@tensorflow/tfjs-core';
+import {backend, getBackend, ready, type KernelBackend} from '@tensorflow/tfjs-core';
 import type {layers, LayersModel} from '@tensorflow/tfjs-layers';
+import {runsDense} from '../../kernels/wasm/nm_sparse_mat_mul.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {describePlan, isDenseFallback, type MatMulProblem} from '../../kernels/webgpu/plan.js';
 import {formatPattern} from '../format/pattern.js';
@@ -93,10 +94,12 @@ function explainLayer(
   const rows = positions.reduce((product: number, size) => product * (size ?? 1), samples);
   const about = {name, pattern: formatPattern(pattern), dtype, shape, bytes, rows};
   if (!chooser) {
-    const direct = getBackend() === 'cpu';
+    const backendName = getBackend();
+    const direct = backendName === 'cpu' ||
+        (backendName === 'wasm' && !runsDense(backend() as KernelBackend, rows, {shape, pattern, dtype}));
     return {
       ...about, denseFallback: !direct, plan: direct ? 'loops over the kept values' : 'W expanded once, then tf.matMul',
-      why: `the kernel of backend '${getBackend()}'`,
+      why: `the kernel of backend '${backendName}'`,
     };
   }
   const problem: MatMulProblem = {

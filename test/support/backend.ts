@@ -132,7 +132,10 @@ before('set the backend', async function() {
   this.timeout(60_000); // a cold start of Chromium's GPU process on a busy machine
   tf.env().set('WEBGPU_CPU_FORWARD', false); // else small tensors never reach the GPU
   if (backendName === 'wasm') {
-    await import('@tensorflow/tfjs-backend-wasm');
+    const {setWasmPaths} = await import('@tensorflow/tfjs-backend-wasm');
+    if ('__karma__' in globalThis) {
+      setWasmPaths('/base/node_modules/@tensorflow/tfjs-backend-wasm/dist/'); // karma.conf.js serves them
+    }
   }
   if (!(await tf.setBackend(backendName))) {
     throw new Error(`backend '${backendName}' does not start here`);

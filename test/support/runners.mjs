@@ -16,6 +16,7 @@ export const RUNNERS = [
   {name: 'node-cpu', place: 'node', backend: 'cpu'},
   {name: 'node-wasm', place: 'node', backend: 'wasm'},
   {name: 'node-webgpu', place: 'node', backend: 'webgpu'},
+  {name: 'karma-wasm', place: 'browser', backend: 'wasm'},
   {name: 'karma-webgpu', place: 'browser', backend: 'webgpu'},
   {name: 'karma-webgl', place: 'browser', backend: 'webgl'},
 ];

@@ -5,7 +5,9 @@
  * Rounds of both alternate, so that a clock that changes affects both. A round ends with a read-back, because webgl
  * computes asynchronously.
  */
-import {dispose, matMul, randomUniform, setBackend, tidy, type Tensor, type Tensor2D} from '@tensorflow/tfjs-core';
+import {
+  dispose, matMul, randomUniform, setBackend, tensor2d, tidy, type Tensor, type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import {compress, decompress, nmSparseMatMul, type NMSparseMatrix} from '../../../src/index.js';
 
 export interface BackendRow {
@@ -36,9 +38,33 @@ const ROUND_MS = 30;
 /** Largest difference to the dense product, relative to the largest output. */
 const TOLERANCE = 1e-4;
 
-/** Measures a pattern at a size on the active backend. @throws Error if the product is wrong. */
-export async function measureOn(
-    backend: string, [rows, n, k]: Size, pattern: string, dtype: BackendRow['dtype'] = 'float32'): Promise<BackendRow> {
+/**
+ * Measures all sizes and patterns on a backend.
+ * @param print gets a line per size, and one of the geometric means.
+ */
+export async function measureBackend(
+    backend: string, sizes: Size[], patterns: string[], dtype: BackendRow['dtype'], print: (line: string) => void):
+    Promise<BackendRow[]> {
+  const rows: BackendRow[] = [];
+  const line = (title: string, cells: string[]) =>
+    print(title.padEnd(22) + cells.map(cell => cell.padStart(10)).join(''));
+  line(backend, patterns);
+  for (const size of sizes) {
+    const measured: BackendRow[] = [];
+    for (const pattern of patterns) {
+      measured.push(await measureOn(backend, size, pattern, dtype));
+    }
+    rows.push(...measured);
+    line(size.join(' × '), measured.map(({overMatMul}) => overMatMul.toFixed(2)));
+  }
+  line('geometric mean', patterns.map(pattern => geometricMean(
+    rows.filter(row => row.pattern === pattern).map(({overMatMul}) => overMatMul)).toFixed(2)));
+  return rows;
+}
+
+/** Measures a pattern at a size. @throws Error if the product is wrong. */
+async function measureOn(
+    backend: string, [rows, n, k]: Size, pattern: string, dtype: BackendRow['dtype']): Promise<BackendRow> {
   await setBackend(backend);
   const x = randomUniform([rows, k], -1, 1, 'float32', 1) as Tensor2D;
   const whole = randomUniform([k, n], -1, 1, 'float32', 2) as Tensor2D;
@@ -66,7 +92,6 @@ export async function measureOn(
 async function onDevice(W: Tensor2D, shape: [number, number]): Promise<Tensor2D> {
   const values = await W.data();
   W.dispose();
-  const {tensor2d} = await import('@tensorflow/tfjs-core');
   return tensor2d(values, shape);
 }
 
@@ -114,6 +139,6 @@ function median(times: number[]): number {
   return [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)];
 }
 
-export function geometricMean(values: number[]): number {
+function geometricMean(values: number[]): number {
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }
