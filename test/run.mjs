@@ -14,8 +14,8 @@
  * beforehand, with mocha's dry run on the same bundles, and every one of them must turn up in its runner's report. A
  * test that does not, and a check that fails, count as failed. A forgotten it.only or describe.only stops the run.
  */
-import {spawn} from 'node:child_process';
-import {rmSync} from 'node:fs';
+import {spawn, spawnSync} from 'node:child_process';
+import {mkdirSync, rmSync} from 'node:fs';
 import {join, resolve} from 'node:path';
 import {createInterface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
@@ -96,6 +96,28 @@ async function hasGpu() {
   return new Promise(resolve => child.on('close', code => resolve(code === 0)));
 }
 
+/**
+ * Builds tfjs-node for the runner node-tensorflow, in about a minute the first time.
+ * @returns its folder; undefined, with a line that says why, where it cannot be built.
+ */
+async function prepareTfjsNode() {
+  if (process.env.TFJS_NODE) {
+    return resolve(process.env.TFJS_NODE);
+  }
+  const folder = resolve('build/tfjs-node/app');
+  mkdirSync(folder, {recursive: true});
+  // npm's settings of an outer npm, such as the folder of its package.json, are not for this one.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('npm_')));
+  const {status, stderr, error} = spawnSync(
+    'bash', ['test/interop/build_tfjs_node.sh', folder], {env, encoding: 'utf8'});
+  if (status === 0) {
+    return folder;
+  }
+  const why = error?.message ?? stderr.trim().split('\n').pop();
+  console.log(`node-tensorflow | skipped: tfjs-node's addon cannot be built here (${why})`);
+  return undefined;
+}
+
 /** What the chosen runners need of the machine: the browser, and Dawn's environment where there is no GPU. */
 async function prepareMachine(runners) {
   const dawnNeedsBrowser = runners.some(({name}) => name === 'node-webgpu') && !(await hasGpu());
@@ -143,9 +165,12 @@ async function runTests({name, place, backend}, files, {grep, seed, machine}) {
   }
   const dawnEnv = backend === 'webgpu' ? machine.dawnEnv : {};
   const args = [...MOCHA, ...grepArgs(grep), ...nodeFiles(backend, files)];
+  const tensorflowEnv = backend === 'tensorflow' ? {TFJS_NODE: machine.tfjsNode, TF_CPP_MIN_LOG_LEVEL: '2'} : {};
   // Plans that the user has tuned stay out of the tests, and the tests' plans out of the user's cache.
   const caches = resolve(BUNDLES, 'caches', name);
-  return runNode(name, args, {env: {...env, TEST_BACKEND: backend, XDG_CACHE_HOME: caches, ...dawnEnv}});
+  return runNode(name, args, {
+    env: {...env, TEST_BACKEND: backend, XDG_CACHE_HOME: caches, ...dawnEnv, ...tensorflowEnv},
+  });
 }
 
 async function main() {
@@ -160,13 +185,15 @@ async function main() {
     throw new Error(`--only: '${unknown}' is none of ${steps.join(', ')}`);
   }
   const checks = CHECKS.filter(({name}) => only.includes(name));
-  const runners = RUNNERS.filter(({name}) => only.includes(name));
+  let runners = RUNNERS.filter(({name}) => only.includes(name));
   const files = testFiles().filter(file => positionals.length === 0 || positionals.some(part => file.includes(part)));
   const filtered = options.grep !== undefined || positionals.length > 0;
 
   const seed = process.env.SEED ?? String(Math.floor(Math.random() * 2 ** 31));
   console.log(`seed ${seed}`);
-  const machine = await prepareMachine(runners);
+  const tfjsNode = runners.some(({backend}) => backend === 'tensorflow') ? await prepareTfjsNode() : undefined;
+  runners = runners.filter(({backend}) => backend !== 'tensorflow' || tfjsNode);
+  const machine = {...await prepareMachine(runners), tfjsNode};
 
   const verdicts = await twoAtATime(checks.map(({name, command}) => async () => {
     const exit = await runNode(name, command);

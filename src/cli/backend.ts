@@ -63,6 +63,8 @@ const SET_UP: Record<BackendChoice, (byChoice: boolean) => Promise<ReadyBackend>
 async function neverWrong(): Promise<void> {}
 
 async function setUpTensorflow(): Promise<ReadyBackend> {
+  // TensorFlow reports the CPU's features on stderr, from C++.
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
   const failures: string[] = [];
   for (const name of TENSORFLOW_PACKAGES) {
     try {

@@ -13,7 +13,7 @@ import {mulberry32, seed} from '../support/random.js';
 import {between, drawMatrix, pick, poisonBuffers, toSparseMatrix, type Random} from '../support/reference.js';
 
 /** On webgl a new shape means new shaders, half a dozen for each. */
-const DRAWS = {cpu: 100, wasm: 100, webgpu: 4, webgl: 1};
+const DRAWS = {cpu: 100, wasm: 100, tensorflow: 20, webgpu: 4, webgl: 1};
 
 async function check(
     shape: [number, number], patternLike: PatternLike, dtype: StorageDtype, random: Random): Promise<void> {

@@ -14,7 +14,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-webgl';
 import {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 
-const BACKENDS = ['cpu', 'wasm', 'webgpu', 'webgl'] as const;
+const BACKENDS = ['cpu', 'wasm', 'tensorflow', 'webgpu', 'webgl'] as const;
 
 export type BackendName = typeof BACKENDS[number];
 
@@ -128,6 +128,17 @@ function checked(body: Mocha.AsyncFunc): Mocha.AsyncFunc {
   return checkedBody;
 }
 
+/** Without the warnings that tfjs-node's copy of tfjs registers kernels a second time. */
+function quietly(run: () => void): void {
+  const {warn} = console;
+  console.warn = () => undefined;
+  try {
+    run();
+  } finally {
+    console.warn = warn;
+  }
+}
+
 before('set the backend', async function() {
   this.timeout(60_000); // a cold start of Chromium's GPU process on a busy machine
   tf.env().set('WEBGPU_CPU_FORWARD', false); // else small tensors never reach the GPU
@@ -136,6 +147,11 @@ before('set the backend', async function() {
     if ('__karma__' in globalThis) {
       setWasmPaths('/base/node_modules/@tensorflow/tfjs-backend-wasm/dist/'); // karma.conf.js serves them
     }
+  }
+  if (backendName === 'tensorflow') {
+    // tfjs-node lies in a folder of its own (test/interop/build_tfjs_node.sh); its tfjs-core shares this engine.
+    const {createRequire} = process.getBuiltinModule('node:module');
+    quietly(() => createRequire(`${process.env.TFJS_NODE}/`)('@tensorflow/tfjs-node'));
   }
   if (!(await tf.setBackend(backendName))) {
     throw new Error(`backend '${backendName}' does not start here`);

@@ -3,18 +3,23 @@
  * and `.test.ts`. No word: all of them. One place to change it, for the bundler, the runner and the count all ask here.
  *
  *   gradient.test.ts            everywhere
- *   limits.webgpu.test.ts       where there is WebGPU: in Node (Dawn) and in Chromium; likewise .cpu, .wasm and .webgl
+ *   limits.webgpu.test.ts       where there is WebGPU: in Node (Dawn) and in Chromium; likewise
+ *                               .cpu, .wasm, .tensorflow and .webgl
  *   candidates.node.test.ts     in Node, once: on cpu; also for tests that touch no backend
  *   shaders.webgpu.node.test.ts in Node, on Dawn
  *   plan_cache.browser.test.ts  in Chromium, on webgpu and on webgl
  */
 
-/** @typedef {{name: string, place: 'node' | 'browser', backend: 'cpu' | 'wasm' | 'webgpu' | 'webgl'}} Runner */
+/**
+ * @typedef {'cpu' | 'wasm' | 'tensorflow' | 'webgpu' | 'webgl'} Backend
+ * @typedef {{name: string, place: 'node' | 'browser', backend: Backend}} Runner
+ */
 
 /** @type {Runner[]} */
 export const RUNNERS = [
   {name: 'node-cpu', place: 'node', backend: 'cpu'},
   {name: 'node-wasm', place: 'node', backend: 'wasm'},
+  {name: 'node-tensorflow', place: 'node', backend: 'tensorflow'},
   {name: 'node-webgpu', place: 'node', backend: 'webgpu'},
   {name: 'karma-wasm', place: 'browser', backend: 'wasm'},
   {name: 'karma-webgpu', place: 'browser', backend: 'webgpu'},
@@ -22,7 +27,7 @@ export const RUNNERS = [
 ];
 
 const PLACES = ['node', 'browser'];
-const BACKENDS = ['cpu', 'wasm', 'webgpu', 'webgl'];
+const BACKENDS = ['cpu', 'wasm', 'tensorflow', 'webgpu', 'webgl'];
 
 /** Whether `runner` runs the test file at this path. */
 export function runsIn(runner, path) {
