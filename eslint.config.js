@@ -11,7 +11,7 @@ const LAYERS = [
   ['src/util'],
   ['src/format'],
   ['src/tfjs'],
-  ['kernels/cpu', 'kernels/composite', 'kernels/wasm', 'kernels/webgpu', 'src/pruning'],
+  ['kernels/cpu', 'kernels/composite', 'kernels/wasm', 'kernels/webgl', 'kernels/webgpu', 'src/pruning'],
   ['src/tuning'],
   ['src/ops'],
   ['src/layers'],
@@ -113,7 +113,7 @@ export default defineConfig(
   },
   {
     // Inputs of these are on the CPU already, or have no asynchronous way in.
-    files: ['kernels/cpu/**', 'kernels/composite/**', 'kernels/wasm/**'],
+    files: ['kernels/cpu/**', 'kernels/composite/**', 'kernels/wasm/**', 'kernels/webgl/**'],
     rules: {'no-restricted-syntax': 'off'},
   },
   {

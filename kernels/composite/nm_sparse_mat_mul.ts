@@ -157,10 +157,9 @@ export function compositeMatMul(backendName: string): KernelConfig {
   return {kernelName: NM_SPARSE_MAT_MUL, backendName, kernelFunc: nmSparseMatMul};
 }
 
-/** The composite kernels for one backend. */
-export function compositeKernels(backendName: string): KernelConfig[] {
+/** The other two kernels of one backend, by batched gathers. */
+export function gatherKernels(backendName: string): KernelConfig[] {
   return [
-    compositeMatMul(backendName),
     {kernelName: NM_DECOMPRESS, backendName, kernelFunc: nmDecompress},
     {kernelName: NM_GATHER_KEPT, backendName, kernelFunc: nmGatherKept},
   ];

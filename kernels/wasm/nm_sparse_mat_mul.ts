@@ -42,7 +42,7 @@ function isFasterDense(rows: number, matrix: MatrixAttrs): boolean {
 }
 
 /** Whether a product of these rows is multiplied with an expanded W. */
-export function runsDense(backend: KernelBackend, rows: number, matrix: MatrixAttrs): boolean {
+export function wasmRunsDense(backend: KernelBackend, rows: number, matrix: MatrixAttrs): boolean {
   return !wasmKernel(backend) || isFasterDense(rows, matrix);
 }
 

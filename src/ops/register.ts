@@ -1,17 +1,19 @@
 /**
- * Registers kernels and gradients with tfjs: the side effect of importing this package. WebGPU and cpu have kernels of
- * their own; every other backend gets the composite ones. The known names are registered at once, others at first use.
+ * Registers kernels and gradients with tfjs: the side effect of importing this package. WebGPU, webgl, wasm and cpu
+ * have kernels of their own; every other backend gets the composite ones. Known names are registered at once, others
+ * at first use.
  *
- * Importing starts no backend and waits for none, so it works before, during and after the set-up of one.
+ * Importing asks nothing of the backend that tfjs has or is setting up, so it works at any time.
  */
 import {
   engine, getBackend, getKernel, registerGradient, registerKernel, type KernelConfig,
 } from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import {compositeKernels, compositeMatMul} from '../../kernels/composite/nm_sparse_mat_mul.js';
+import {compositeMatMul, gatherKernels} from '../../kernels/composite/nm_sparse_mat_mul.js';
 import {NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
 import {cpuKernels, hostKernels} from '../../kernels/cpu/nm_sparse_mat_mul.js';
 import {wasmMatMul} from '../../kernels/wasm/nm_sparse_mat_mul.js';
+import {webglMatMul} from '../../kernels/webgl/nm_sparse_mat_mul.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {webgpuKernels} from '../../kernels/webgpu/run_plan.js';
 import {choosePlan} from '../tuning/choose.js';
@@ -44,9 +46,10 @@ function kernelsOnWebGPU(backendName: string): KernelConfig[] {
 /** @param setUp called when a WebGPU backend is set up; an entry with tuning starts to load tuned plans then. */
 export function registerAll(setUp = onWebGPU): void {
   onWebGPU = setUp;
-  registerOnce([...kernelsOnWebGPU('webgpu'), ...cpuKernels, ...compositeKernels('webgl'),
-    compositeMatMul('tensorflow'), ...hostKernels('tensorflow'),
-    wasmMatMul(compositeMatMul('wasm')), ...hostKernels('wasm')]);
+  registerOnce([...kernelsOnWebGPU('webgpu'), ...cpuKernels,
+    webglMatMul(compositeMatMul('webgl')), ...gatherKernels('webgl'),
+    wasmMatMul(compositeMatMul('wasm')), ...hostKernels('wasm'),
+    compositeMatMul('tensorflow'), ...hostKernels('tensorflow')]);
   gradients.forEach(registerGradient);
   // The active backend was set up before there was a setupFunc of ours. One that is still pending is not listed yet.
   expectProducts(engine().registry[getBackend()]);
@@ -58,7 +61,8 @@ export function ensureKernels(): void {
   const {backend} = engine();
   const backendName = getBackend();
   if (!getKernel(NM_SPARSE_MAT_MUL, backendName)) {
-    registerOnce(isWebGPUBackend(backend) ? kernelsOnWebGPU(backendName) : compositeKernels(backendName));
+    registerOnce(isWebGPUBackend(backend) ? kernelsOnWebGPU(backendName) :
+      [compositeMatMul(backendName), ...gatherKernels(backendName)]);
     expectProducts(backend);
   }
 }

@@ -4,7 +4,8 @@
  */
 import {backend, getBackend, ready, type KernelBackend} from '@tensorflow/tfjs-core';
 import type {layers, LayersModel} from '@tensorflow/tfjs-layers';
-import {runsDense} from '../../kernels/wasm/nm_sparse_mat_mul.js';
+import {wasmRunsDense} from '../../kernels/wasm/nm_sparse_mat_mul.js';
+import {webglRunsDense} from '../../kernels/webgl/nm_sparse_mat_mul.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {describePlan, isDenseFallback, type MatMulProblem} from '../../kernels/webgpu/plan.js';
 import {formatPattern} from '../format/pattern.js';
@@ -95,10 +96,11 @@ function explainLayer(
   const about = {name, pattern: formatPattern(pattern), dtype, shape, bytes, rows};
   if (!chooser) {
     const backendName = getBackend();
-    const direct = backendName === 'cpu' ||
-        (backendName === 'wasm' && !runsDense(backend() as KernelBackend, rows, {shape, pattern, dtype}));
+    const matrix = {shape, pattern, dtype};
+    const direct = backendName === 'cpu' || (backendName === 'webgl' && !webglRunsDense(matrix)) ||
+        (backendName === 'wasm' && !wasmRunsDense(backend() as KernelBackend, rows, matrix));
     return {
-      ...about, denseFallback: !direct, plan: direct ? 'loops over the kept values' : 'W expanded once, then tf.matMul',
+      ...about, denseFallback: !direct, plan: direct ? 'the kept values alone' : 'W expanded once, then tf.matMul',
       why: `the kernel of backend '${backendName}'`,
     };
   }

@@ -44,7 +44,7 @@ describe('explainModel', () => {
       expect(wide.why).to.match(/^predicted fastest of \d+, bound by /);
       expect(wide.predictedMs).to.be.above(0);
     } else {
-      expect(wide.denseFallback).to.equal(backendName === 'webgl' || backendName === 'tensorflow');
+      expect(wide.denseFallback).to.equal(backendName === 'tensorflow');
       expect(wide.why).to.equal(`the kernel of backend '${backendName}'`);
     }
     disposeModel(made);
