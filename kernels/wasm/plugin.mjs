@@ -1,8 +1,8 @@
 /**
  * esbuild plugin: compiles assembly/ (AssemblyScript) where kernel.ts imports a .wasm file, and embeds the bytes. Users
- * configure nothing, and no binary lies in the repository.
+ * configure nothing, and no binary lies in the repository. Bundle in the repository's root.
  */
-import {fileURLToPath} from 'node:url';
+import {resolve} from 'node:path';
 import asc from 'assemblyscript/asc';
 
 /** Source and features by the name of the imported file. */
@@ -17,7 +17,7 @@ const compiled = new Map();
 async function compile(name) {
   let binary;
   const {entry, features} = MODULES[name];
-  const source = fileURLToPath(new URL(`assembly/${entry}`, import.meta.url));
+  const source = resolve('kernels/wasm/assembly', entry);
   const {error, stderr} = await asc.main(
     [source, '--baseDir', '/', '--outFile', name, '--runtime', 'stub', '--importMemory', '--noExportMemory', '-O3s',
       ...features.flatMap(feature => ['--enable', feature])],

@@ -17,7 +17,8 @@ import {NMSparseMatMulPackedProgram, packRowIds} from './nm_webgl.js';
 
 type Args = Parameters<KernelFunc>[0];
 
-/** Largest share of kept rows at which the program is faster than the dense one. */
+/** Largest share of kept rows at which the program is faster than the dense one; with L = 1, and with larger L. */
+const MOST_KEPT_SINGLE = 0.25;
 const MOST_KEPT = 0.5;
 
 interface Textures {
@@ -33,7 +34,7 @@ export function webglRunsDense({pattern: {n, m, vectorLength}, shape: [k]}: Matr
   // Row numbers are exact in 32-bit floats only, and up to 2^24. With IS_TEST, tfjs takes kept tensors for leaks.
   const isAble = env().getNumber('WEBGL_VERSION') === 2 && env().getBool('WEBGL_RENDER_FLOAT32_ENABLED') &&
       env().getBool('WEBGL_PACK') && k < 2 ** 24 && !env().getBool('IS_TEST');
-  return !isAble || vectorLength < 2 || n / m > MOST_KEPT;
+  return !isAble || n / m > (vectorLength === 1 ? MOST_KEPT_SINGLE : MOST_KEPT);
 }
 
 /** @param dense multiplies with an expanded W. */

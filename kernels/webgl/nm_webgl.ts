@@ -3,8 +3,9 @@
  * 2 × 2 elements. A fragment computes 2 rows × 2 columns of y.
  *
  * For two kept rows it fetches one texel of W and half a texel of row numbers, and for each of them one texel of x, of
- * which it uses the column of that row number. tfjs's dense program fetches two texels for two rows of W. So this one
- * wins where fewer than 4 of 7 rows are kept. Both columns of a texel must share kept rows: L ≥ 2.
+ * which it uses the column of that row number: 3.5 texels. tfjs's dense program fetches two texels for two rows of W,
+ * so this one wins where fewer than 4 of 7 rows are kept. With L = 1 the two columns of y have kept rows of their own;
+ * 6 texels then, and a gain below 1 of 3.
  */
 import type {GPGPUProgram} from '@tensorflow/tfjs-backend-webgl';
 import type {FusedActivation} from '../contract.js';
@@ -30,14 +31,16 @@ export class NMSparseMatMulPackedProgram implements GPGPUProgram {
       'x', 'w', 'rowIds', ...(hasBias ? ['bias'] : []), ...(activation === 'prelu' ? ['slopes'] : []),
     ];
     const whole = kept - (kept % 4);
+    const columns = vectorLength > 1 ? SHARED_ROWS : ownRows(n);
     this.userCode = `
-      // One kept row: the column of x that its number selects, times two weights.
-      vec4 multiply(int row, float id, vec2 weights) {
+      // Two rows of x, at the column that a row number selects.
+      vec2 xAt(int row, float id) {
         int k = int(id);
         vec4 texel = getX(row, k);
-        vec2 x = (k & 1) == 0 ? texel.xz : texel.yw;
-        return x.xxyy * weights.xyxy;
+        return (k & 1) == 0 ? texel.xz : texel.yw;
       }
+
+      ${columns.multiply}
 
       ${ACTIVATION_HELPERS[activation] ?? ''}
 
@@ -47,22 +50,58 @@ export class NMSparseMatMulPackedProgram implements GPGPUProgram {
 
       void main() {
         ivec2 rc = getOutputCoords();
-        int ids = 2 * (rc.y / ${vectorLength});
+        int group = 2 * (rc.y / ${vectorLength});
         vec4 sum = vec4(0.0);
         for (int j = 0; j < ${whole}; j += 4) {
-          vec4 id = getRowIds(ids, j / 2);
+          ${columns.loadIds('j / 2')}
           vec4 w0 = getW(j, rc.y);
           vec4 w1 = getW(j + 2, rc.y);
-          sum += multiply(rc.x, id.x, w0.xy);
-          sum += multiply(rc.x, id.y, w0.zw);
-          sum += multiply(rc.x, id.z, w1.xy);
-          sum += multiply(rc.x, id.w, w1.zw);
+          sum += multiply(rc.x, ${columns.ids('x')}, w0.xy);
+          sum += multiply(rc.x, ${columns.ids('y')}, w0.zw);
+          sum += multiply(rc.x, ${columns.ids('z')}, w1.xy);
+          sum += multiply(rc.x, ${columns.ids('w')}, w1.zw);
         }
-        ${lastRows(kept, whole)}
+        ${lastRows(kept, whole, columns)}
         ${hasBias ? 'sum += getBiasAtOutCoords();' : ''}
         setOutput(activate(sum, ${slopeOf(epilogue)}));
       }`;
   }
+}
+
+/** How the two columns of a texel of y find their rows of x. */
+interface Columns {
+  /** Defines multiply(row, …ids, weights): the products of one kept row. */
+  multiply: string;
+  /** Declares the row numbers of four kept rows; `at` is their column in the input rowIds. */
+  loadIds(at: string): string;
+  /** The arguments that are one kept row's numbers. */
+  ids(component: string): string;
+}
+
+/** L ≥ 2: both columns share kept rows. */
+const SHARED_ROWS: Columns = {
+  multiply: `
+      vec4 multiply(int row, float id, vec2 weights) {
+        return xAt(row, id).xxyy * weights.xyxy;
+      }`,
+  loadIds: at => `vec4 id = getRowIds(group, ${at});`,
+  ids: component => `id.${component}`,
+};
+
+/** L = 1: each column has its own. Where n is odd, the last texel's second column, past n, takes those of the first. */
+function ownRows(n: number): Columns {
+  return {
+    multiply: `
+      vec4 multiply(int row, float left, float right, vec2 weights) {
+        vec2 a = xAt(row, left);
+        vec2 b = xAt(row, right);
+        return vec4(a.x, b.x, a.y, b.y) * weights.xyxy;
+      }`,
+    loadIds: at => `
+          vec4 left = getRowIds(group, ${at});
+          vec4 right = getRowIds(min(group + 2, ${2 * (n - 1)}), ${at});`,
+    ids: component => `left.${component}, right.${component}`,
+  };
 }
 
 function slopeOf({activation, leakyreluAlpha}: WebGLEpilogue): string {
@@ -70,14 +109,14 @@ function slopeOf({activation, leakyreluAlpha}: WebGLEpilogue): string {
 }
 
 /** The kept rows past the last four: no more than there are, because a NaN of x times 0 would be NaN. */
-function lastRows(kept: number, whole: number): string {
-  const [x, y, z] = ['x', 'y', 'z'].map((component, i) => i < kept - whole ? component : undefined);
-  return x === undefined ? '' : `
-        vec4 id = getRowIds(ids, ${whole / 2});
+function lastRows(kept: number, whole: number, {loadIds, ids}: Columns): string {
+  const count = kept - whole;
+  return count === 0 ? '' : `
+        ${loadIds(String(whole / 2))}
         vec4 w0 = getW(${whole}, rc.y);
-        sum += multiply(rc.x, id.x, w0.xy);
-        ${y ? 'sum += multiply(rc.x, id.y, w0.zw);' : ''}
-        ${z ? `sum += multiply(rc.x, id.z, getW(${whole + 2}, rc.y).xy);` : ''}`;
+        sum += multiply(rc.x, ${ids('x')}, w0.xy);
+        ${count > 1 ? `sum += multiply(rc.x, ${ids('y')}, w0.zw);` : ''}
+        ${count > 2 ? `sum += multiply(rc.x, ${ids('z')}, getW(${whole + 2}, rc.y).xy);` : ''}`;
 }
 
 /** Bodies of activate(z, slope); NaN stays NaN. */

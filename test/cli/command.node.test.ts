@@ -8,6 +8,7 @@ import {join} from 'node:path';
 import {layers, sequential, type LayersModel} from '@tensorflow/tfjs-layers';
 import {expect} from 'chai';
 import esbuild from 'esbuild';
+import {wasmKernels} from '../../kernels/wasm/plugin.mjs';
 import type {RunReport} from '../../src/cli/prune_model_folder.js';
 import '../../src/index.js'; // registers the layer that is loaded
 import {inFolder, load, readJson, save, snapshot} from './support.js';
@@ -34,6 +35,7 @@ describe('in a process of its own', () => {
     buildFolder = mkdtempSync('build/nm-prune-');
     script = join(buildFolder, 'nm-prune.js');
     await esbuild.build({
+      plugins: [wasmKernels],
       entryPoints: ['src/cli/main.ts'], outfile: script, bundle: true, platform: 'node', format: 'esm',
       target: 'es2020', packages: 'external', ignoreAnnotations: true, logLevel: 'warning',
     });

@@ -5,6 +5,7 @@ import {join} from 'node:path';
 import {layers, sequential} from '@tensorflow/tfjs-layers';
 import {expect} from 'chai';
 import esbuild from 'esbuild';
+import {wasmKernels} from '../../kernels/wasm/plugin.mjs';
 import {inFolder, save} from './support.js';
 
 /** A machine without a Vulkan driver: Dawn warns of it, even if nobody chose WebGPU. */
@@ -16,6 +17,7 @@ describe('nm-prune where Dawn has warnings', () => {
   before('build the script', async () => {
     buildFolder = mkdtempSync('build/nm-prune-');
     await esbuild.build({
+      plugins: [wasmKernels],
       entryPoints: ['src/cli/main.ts'], outfile: join(buildFolder, 'nm-prune.js'), bundle: true, platform: 'node',
       format: 'esm', target: 'es2020', packages: 'external', ignoreAnnotations: true, logLevel: 'warning',
     });

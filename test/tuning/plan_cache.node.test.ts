@@ -4,6 +4,7 @@ import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import {expect} from 'chai';
 import {build} from 'esbuild';
+import {wasmKernels} from '../../kernels/wasm/plugin.mjs';
 import fc from 'fast-check';
 import {adapterKey, mergeRecords, readTuned, storeTuned} from '../../src/tuning/plan_cache.js';
 import {PLANS_VERSION} from '../../kernels/webgpu/plan.js';
@@ -138,6 +139,7 @@ describe('the cache of tuned plans in a file', () => {
 describe('the package for browsers', () => {
   it('imports nothing of Node, so that any bundler takes it', async () => {
     const {metafile, warnings} = await build({
+      plugins: [wasmKernels],
       entryPoints: ['src/index.ts'], bundle: true, platform: 'browser', format: 'esm', write: false, metafile: true,
       external: ['@tensorflow/*'],
     });

@@ -1,0 +1,4 @@
+import type {Plugin} from 'esbuild';
+
+/** See plugin.mjs. */
+export const wasmKernels: Plugin;
