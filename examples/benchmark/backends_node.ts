@@ -39,5 +39,5 @@ for (const backend of backends) {
     backend, sizes, patterns, values.dtype as BackendRow['dtype'], line => console.log(line)));
 }
 if (values.json) {
-  writeFileSync(values.json, `${JSON.stringify(rows, null, 1)}\n`);
+  writeFileSync(values.json, `${JSON.stringify({where: `Node ${process.version}`, rows}, null, 1)}\n`);
 }

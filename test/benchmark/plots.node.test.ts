@@ -1,6 +1,6 @@
 /** The charts of the benchmark, from rows as runs give them: some ratios are missing, some kernels are many. */
 import {expect} from 'chai';
-import {plotReport} from '../../examples/benchmark/harness/plots.js';
+import {plotBackends, plotReport} from '../../examples/benchmark/harness/plots.js';
 import type {Report, Row} from '../../examples/benchmark/harness/run.js';
 import {meansOf, slowerThanMatMul} from '../../examples/benchmark/harness/summary.js';
 
@@ -61,5 +61,20 @@ describe('the summary of a run', () => {
   it('names what is slower than tf.matMul', () => {
     const [slow, fast] = [row('some', 1, '2:4', 5), row('some', 1, '4:8', 3)];
     expect(slowerThanMatMul([slow, fast])).to.deep.equal([slow]);
+  });
+});
+
+describe('the charts of the suite backends', () => {
+  it('are one per backend, with a dot per pattern and size, and a line at tf.matMul', () => {
+    const measured = (backend: string, pattern: string, rows: number) => ({
+      backend, rows, n: 64, k: 32, pattern, dtype: 'float32' as const, denseMs: 2, sparseMs: 1, overMatMul: 2,
+    });
+    const charts = plotBackends({where: 'here; with notes', rows: [
+      measured('wasm', '2:4', 1), measured('wasm', '2:4', 8), measured('wasm', '8:32v32', 1), measured('cpu', '2:4', 1),
+    ]});
+    expect(Object.keys(charts)).to.deep.equal(['backends-wasm.svg', 'backends-cpu.svg']);
+    const wasm = charts['backends-wasm.svg'];
+    ['wasm: here', 'tf.matMul', '1×64×32', '8×64×32'].forEach(text => expect(wasm).to.include(`>${text}<`));
+    expect(wasm.match(/<circle/g)).to.have.length(3 + 2); // and the legend's two
   });
 });

@@ -4,7 +4,10 @@
  * - throughput: dense-equivalent TFLOPS of each kernel, point by point; where kernels are many, kernel by kernel.
  * - over-dense, over-matmul: the gain of each pattern, points in order of gain, and the geometric means.
  * - bandwidth: GB/s where rows are so few that reading W is the work, against what the device copies and reads.
+ *
+ * The suite `backends` gives one chart per backend: the gain of each pattern over tf.matMul, size by size.
  */
+import type {BackendRow} from './backends.js';
 import type {Report, Row} from './run.js';
 import {geometricMean} from './summary.js';
 import {drawChart, type Chart, type Series} from './svg_chart.js';
@@ -39,6 +42,26 @@ export function plotReport({adapter, device, rows}: Report): Record<string, stri
   });
   return Object.fromEntries(charts.map(chart => [`${chart.name}.svg`, drawChart(chart)]));
 }
+
+/** @returns SVG by file name. */
+export function plotBackends({where, rows}: {where: string; rows: BackendRow[]}): Record<string, string> {
+  return Object.fromEntries([...new Set(rows.map(({backend}) => backend))].map(backend => {
+    const of = rows.filter(row => row.backend === backend);
+    const patterns = [...new Set(of.map(({pattern}) => pattern))];
+    const sizes = [...new Set(of.map(sizeName))];
+    const gain = (pattern: string, size: string) =>
+      of.find(row => row.pattern === pattern && sizeName(row) === size)?.overMatMul ?? null;
+    return [`backends-${backend}.svg`, drawChart({
+      title: `${backend}: ${where.split(';')[0]}`, xTitle: 'rows × n × k', yTitle: 'times as fast as tf.matMul',
+      labels: sizes, scale: 'log', levels: [{y: 1, text: 'tf.matMul', color: '#aa0000'}],
+      series: patterns.map((pattern, i) => ({
+        name: pattern, color: COLORS[i % COLORS.length], hollow: false, values: sizes.map(size => gain(pattern, size)),
+      })),
+    })];
+  }));
+}
+
+const sizeName = ({rows, n, k}: BackendRow) => `${rows}×${n}×${k}`;
 
 type NamedChart = Chart & {name: string};
 

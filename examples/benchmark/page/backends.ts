@@ -23,6 +23,6 @@ try {
   output.append(String((error as Error).stack));
 }
 if (query.has('report')) {
-  const body = `${navigator.userAgent}\n${output.textContent}\n${JSON.stringify(rows)}`;
+  const body = `${navigator.userAgent}\n${output.textContent}\n${JSON.stringify({where: navigator.userAgent, rows})}`;
   await fetch('/result', {method: 'POST', body});
 }
