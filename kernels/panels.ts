@@ -2,7 +2,6 @@
  * Compressed weights laid out for CPUs, which the cpu and wasm kernels share: columns in panels, so that the inner loop
  * reads values and row numbers contiguously along the kept rows. Laid out once per matrix.
  */
-import {keptRowIndices} from '../src/format/pack.js';
 import {keptRowCount} from '../src/format/pattern.js';
 import {STORAGE} from '../src/format/storage.js';
 import type {MatrixAttrs} from './contract.js';
@@ -20,10 +19,10 @@ export interface Panels {
  * Lays out a matrix.
  * @param width columns of a panel; they share kept rows.
  * @param stored the elements of its tensor `values`.
- * @param words the elements of its tensor `indices`.
+ * @param rowIds its row numbers, [groups, w].
  */
 export function packPanels(
-    width: number, stored: Float32Array | Int32Array, words: Int32Array,
+    width: number, stored: Float32Array | Int32Array, rowIds: Int32Array,
     {shape: [k, n], pattern, dtype}: MatrixAttrs): Panels {
   const keptRows = keptRowCount(k, pattern);
   const decoded = STORAGE[dtype].decode(stored, keptRows, n);
@@ -35,5 +34,5 @@ export function packPanels(
       }
     }
   }
-  return {values, rowIds: keptRowIndices(words, [k, n], pattern), panelsPerGroup: pattern.vectorLength / width};
+  return {values, rowIds, panelsPerGroup: pattern.vectorLength / width};
 }

@@ -6,9 +6,11 @@
  * indices; training updates give the values another dataId. The flag NM_SPARSE_MAX_EXPANDED_BYTES bounds all expansions
  * together; a matrix beyond it is expanded for every product.
  */
-import {env, keep, type KernelBackend, type Tensor2D, type TensorInfo} from '@tensorflow/tfjs-core';
+import {
+  env, keep, type KernelBackend, type KernelConfig, type Tensor2D, type TensorInfo,
+} from '@tensorflow/tfjs-core';
 import {onDisposal} from '../../src/tfjs/disposal.js';
-import type {MatrixAttrs} from '../contract.js';
+import {fromAttrs, type MatrixAttrs} from '../contract.js';
 import {PerMatrix} from '../per_matrix.js';
 
 const MAX_BYTES = 'NM_SPARSE_MAX_EXPANDED_BYTES';
@@ -47,4 +49,20 @@ export function keepExpansion(
   };
   onDisposal(backend, values.dataId, drop);
   onDisposal(backend, indices.dataId, drop);
+}
+
+/**
+ * A decompression kernel that hands out the kept W where there is one: the backward pass of a training step then needs
+ * no second expansion.
+ */
+export function sharingExpansions(decompress: KernelConfig): KernelConfig {
+  return {...decompress, kernelFunc: args => {
+    const {values, indices} = args.inputs as {values: TensorInfo; indices: TensorInfo};
+    const W = keptExpansion(values, indices, fromAttrs<MatrixAttrs>(args.attrs));
+    if (!W) {
+      return decompress.kernelFunc(args);
+    }
+    (args.backend as KernelBackend).incRef(W.dataId);
+    return {dataId: W.dataId, shape: W.shape, dtype: W.dtype};
+  }};
 }

@@ -10,14 +10,14 @@ import {
   type KernelBackend, type KernelConfig, type KernelFunc, type NamedTensorMap, type Tensor, type Tensor2D,
   type Tensor3D, type TensorInfo,
 } from '@tensorflow/tfjs-core';
-import {keptRowIndices} from '../../src/format/pack.js';
-import {formatPattern, groupCount, keptRowCount} from '../../src/format/pattern.js';
+import {groupCount, keptRowCount} from '../../src/format/pattern.js';
 import {STORAGE} from '../../src/format/storage.js';
 import {
   fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, toAttrs, type FusedActivation, type MatMulAttrs,
   type MatrixAttrs,
 } from '../contract.js';
 import {applyActivation} from './activation.js';
+import {rowIdsOf} from '../row_ids.js';
 import {keepExpansion, keptExpansion} from './expansion.js';
 
 type Args = Parameters<KernelFunc>[0];
@@ -37,12 +37,6 @@ function decode<T extends Decoded>(
     known.set(meaning, result);
   }
   return result;
-}
-
-/** Rows of W by group and kept row, [groups, w]. */
-function keptRowsOf(backend: unknown, indices: TensorInfo, {shape, pattern}: MatrixAttrs): Int32Array {
-  return decode(backend, indices, `offsets ${formatPattern(pattern)} [${shape}]`, words =>
-    keptRowIndices(words, shape, pattern));
 }
 
 /** Kept values [w, n] of a matrix whose values are stored as words. */
@@ -80,7 +74,7 @@ function decompress(backend: unknown, values: TensorInfo, indices: TensorInfo, m
   const kept = STORAGE[dtype].tensorDtype === 'float32' ? values as Tensor2D :
     tensor2d(decodedValues(backend, values, matrix), [keptRows, n]);
   // For each row of W the kept row that holds it, or the row of zeros added at the end.
-  const rowIds = keptRowsOf(backend, indices, matrix);
+  const rowIds = rowIdsOf(backend as KernelBackend, indices, matrix);
   const source = new Int32Array(groups * k).fill(keptRows);
   rowIds.forEach((row, i) => {
     source[Math.floor(i / keptRows) * k + row] = i % keptRows;
@@ -147,7 +141,8 @@ function nmGatherKept({inputs, attrs, backend}: Args): TensorInfo {
   const {dense, indices} = inputs as {dense: TensorInfo; indices: TensorInfo};
   const matrix = fromAttrs<MatrixAttrs>(attrs);
   return tidy(() => {
-    const kept = gatherRows(splitGroups(dense as Tensor2D, matrix), keptRowsOf(backend, indices, matrix));
+    const rowIds = rowIdsOf(backend as KernelBackend, indices, matrix);
+    const kept = gatherRows(splitGroups(dense as Tensor2D, matrix), rowIds);
     return joinGroups(kept, matrix);
   });
 }

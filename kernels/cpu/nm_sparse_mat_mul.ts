@@ -7,7 +7,6 @@
  */
 import type {KernelBackend, KernelConfig, KernelFunc, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
 import {decompressValues} from '../../src/format/compress.js';
-import {keptRowIndices} from '../../src/format/pack.js';
 import {keptRowCount} from '../../src/format/pattern.js';
 import {STORAGE} from '../../src/format/storage.js';
 import {
@@ -16,6 +15,7 @@ import {
 } from '../contract.js';
 import {packPanels, type Panels} from '../panels.js';
 import {PerMatrix} from '../per_matrix.js';
+import {rowIdsOf} from '../row_ids.js';
 
 type Args = Parameters<KernelFunc>[0];
 
@@ -72,7 +72,7 @@ function panelsFor(backend: KernelBackend, values: TensorInfo, indices: TensorIn
   let panels = panelsOf.get(values, indices, matrix);
   if (!panels) {
     panels = packPanels(
-      1, read(backend, values) as Float32Array | Int32Array, read(backend, indices) as Int32Array, matrix);
+      1, read(backend, values) as Float32Array | Int32Array, rowIdsOf(backend, indices, matrix), matrix);
     panelsOf.set(values, indices, matrix, panels);
   }
   return panels;
@@ -161,22 +161,25 @@ function erf(v: number): number {
 function nmDecompress({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   const backend = anyBackend as KernelBackend;
   const matrix = fromAttrs<MatrixAttrs>(attrs);
-  const words = read(backend, inputs.indices as TensorInfo) as Int32Array;
-  const rowIds = keptRowIndices(words, matrix.shape, matrix.pattern);
+  const rowIds = rowIdsOf(backend, inputs.indices as TensorInfo, matrix);
   const values = readValues(backend, inputs.values as TensorInfo, matrix);
   return write(backend, decompressValues(values, rowIds, matrix.shape, matrix.pattern), matrix.shape);
 }
 
 function nmGatherKept({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   const backend = anyBackend as KernelBackend;
-  const {pattern, shape: [k, n]} = fromAttrs<MatrixAttrs>(attrs);
+  const matrix = fromAttrs<MatrixAttrs>(attrs);
+  const {pattern, shape: [k, n]} = matrix;
   const keptRows = keptRowCount(k, pattern);
-  const rowIds = keptRowIndices(read(backend, inputs.indices as TensorInfo) as Int32Array, [k, n], pattern);
+  const rowIds = rowIdsOf(backend, inputs.indices as TensorInfo, matrix);
   const dense = read(backend, inputs.dense as TensorInfo);
   const kept = new Float32Array(keptRows * n);
   for (let j = 0; j < keptRows; ++j) {
-    for (let col = 0; col < n; ++col) {
-      kept[j * n + col] = dense[rowIds[Math.floor(col / pattern.vectorLength) * keptRows + j] * n + col];
+    for (let col = 0, id = j; col < n; id += keptRows) {
+      const from = rowIds[id] * n;
+      for (const end = Math.min(col + pattern.vectorLength, n); col < end; ++col) {
+        kept[j * n + col] = dense[from + col];
+      }
     }
   }
   return write(backend, kept, [keptRows, n]);

@@ -14,9 +14,9 @@ interface Exports {
     panelsPerGroup: number): void;
   multiplyPanels4(
     x: number, y: number, w: number, ids: number, rows: number, n: number, k: number, kept: number): void;
-  transpose(x: number, xT: number, rows: number, k: number, stride: number): void;
+  transpose(x: number, xT: number, rows: number, k: number): void;
   multiplyColumns(
-    xT: number, y: number, w: number, ids: number, rows: number, n: number, kept: number,
+    xT: number, y: number, w: number, ids: number, rows: number, n: number, k: number, kept: number,
     columnsPerGroup: number): void;
   epilogue(
     y: number, rows: number, n: number, bias: number, activation: number, slopes: number, slopeStep: number,

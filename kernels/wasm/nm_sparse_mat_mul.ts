@@ -15,6 +15,7 @@ import {
 } from '../contract.js';
 import {packPanels} from '../panels.js';
 import {PerMatrix} from '../per_matrix.js';
+import {rowIdsOf} from '../row_ids.js';
 import {wasmKernel, type WasmKernel} from './kernel.js';
 
 type Args = Parameters<KernelFunc>[0];
@@ -24,8 +25,6 @@ interface Packed {
   values: number;
   offsets: number;
   panelsPerGroup: number;
-  /** Bytes by which `offsets` counts a row of x. */
-  rowBytes: number;
 }
 
 const packed = new PerMatrix<Packed>();
@@ -76,7 +75,7 @@ function multiplyPanels(
     matrix: MatrixAttrs, y: TensorInfo): void {
   const {heap, run} = kernel;
   const {shape: [k, n], pattern} = matrix;
-  const w = packedOf(heap, backend, values, indices, matrix, 4);
+  const w = packedOf(heap, backend, values, indices, matrix);
   const common = [
     heap.addressOf(x), heap.addressOf(y), w.values, w.offsets, x.shape[0], n, k, keptRowCount(k, pattern),
   ] as const;
@@ -92,13 +91,12 @@ function multiplyColumns(
     matrix: MatrixAttrs, y: TensorInfo): void {
   const {shape: [k, n], pattern} = matrix;
   const [rows] = x.shape;
-  const stride = 4 * Math.ceil(rows / 4);
-  const w = packedOf(heap, backend, values, indices, matrix, 4 * stride);
-  const transposed = heap.allocate(4 * k * stride);
+  const w = packedOf(heap, backend, values, indices, matrix);
+  const transposed = heap.allocate(4 * k * 4 * Math.ceil(rows / 4));
   try {
-    run.transpose(heap.addressOf(x), transposed, rows, k, stride);
+    run.transpose(heap.addressOf(x), transposed, rows, k);
     run.multiplyColumns(
-      transposed, heap.addressOf(y), w.values, w.offsets, rows, n, keptRowCount(k, pattern), w.panelsPerGroup);
+      transposed, heap.addressOf(y), w.values, w.offsets, rows, n, k, keptRowCount(k, pattern), w.panelsPerGroup);
   } finally {
     heap.free(transposed);
   }
@@ -118,36 +116,22 @@ function finish(
   }
 }
 
-/** The matrix on the heap, with offsets in units of `rowBytes`; they are rewritten if x comes with another stride. */
+/** The matrix on the heap, laid out the first time. */
 function packedOf(
-    heap: WasmHeap, backend: KernelBackend, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs,
-    rowBytes: number): Packed {
+    heap: WasmHeap, backend: KernelBackend, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs): Packed {
   const found = packed.get(values, indices, matrix);
-  if (!found) {
-    return pack(heap, backend, values, indices, matrix, rowBytes);
+  if (found) {
+    return found;
   }
-  if (found.rowBytes !== rowBytes) {
-    const {shape: [k, n], pattern} = matrix;
-    const count = keptRowCount(k, pattern) * Math.ceil(n / pattern.vectorLength);
-    const offsets = new Uint32Array(heap.memory.buffer, found.offsets, count);
-    for (let i = 0; i < count; ++i) {
-      offsets[i] = (offsets[i] / found.rowBytes) * rowBytes;
-    }
-    found.rowBytes = rowBytes;
-  }
-  return found;
-}
-
-function pack(
-    heap: WasmHeap, backend: KernelBackend, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs,
-    rowBytes: number): Packed {
   const panels = packPanels(
     panelWidth(matrix), backend.readSync(values.dataId) as Float32Array | Int32Array,
-    backend.readSync(indices.dataId) as Int32Array, matrix);
+    rowIdsOf(backend, indices, matrix), matrix);
+  // Of a row of x, or of a tile of four.
+  const bytesPerRow = panelWidth(matrix) === 1 ? 16 : 4;
   const valuesAt = heap.allocate(panels.values.byteLength + panels.rowIds.byteLength);
   const offsetsAt = valuesAt + panels.values.byteLength;
   new Float32Array(heap.memory.buffer, valuesAt, panels.values.length).set(panels.values);
-  new Uint32Array(heap.memory.buffer, offsetsAt, panels.rowIds.length).set(panels.rowIds.map(row => row * rowBytes));
+  new Uint32Array(heap.memory.buffer, offsetsAt, panels.rowIds.length).set(panels.rowIds.map(row => row * bytesPerRow));
   let isFreed = false;
   const free = () => {
     if (!isFreed) {
@@ -158,7 +142,7 @@ function pack(
   };
   onDisposal(backend, values.dataId, free);
   onDisposal(backend, indices.dataId, free);
-  const made = {values: valuesAt, offsets: offsetsAt, panelsPerGroup: panels.panelsPerGroup, rowBytes};
+  const made = {values: valuesAt, offsets: offsetsAt, panelsPerGroup: panels.panelsPerGroup};
   packed.set(values, indices, matrix, made);
   return made;
 }

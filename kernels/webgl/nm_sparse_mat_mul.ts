@@ -7,12 +7,12 @@ import {
   env, keep, tensor2d, type KernelBackend, type KernelConfig, type KernelFunc, type Tensor2D, type TensorInfo,
 } from '@tensorflow/tfjs-core';
 import type {MathBackendWebGL} from '@tensorflow/tfjs-backend-webgl';
-import {keptRowIndices} from '../../src/format/pack.js';
 import {groupCount, keptRowCount} from '../../src/format/pattern.js';
 import {STORAGE} from '../../src/format/storage.js';
 import {onDisposal} from '../../src/tfjs/disposal.js';
 import {fromAttrs, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatMulInputs, type MatrixAttrs} from '../contract.js';
 import {PerMatrix} from '../per_matrix.js';
+import {rowIdsOf} from '../row_ids.js';
 import {NMSparseMatMulPackedProgram, packRowIds} from './nm_webgl.js';
 
 type Args = Parameters<KernelFunc>[0];
@@ -62,8 +62,7 @@ function texturesOf(
     return known;
   }
   const {shape: [k, n], pattern, dtype} = matrix;
-  const words = backend.readSync(indices.dataId) as Int32Array;
-  const packed = packRowIds(keptRowIndices(words, [k, n], pattern), groupCount(n, pattern));
+  const packed = packRowIds(rowIdsOf(backend, indices, matrix), groupCount(n, pattern));
   const made: Textures = {rowIds: keep(tensor2d(packed.values, packed.shape))};
   if (STORAGE[dtype].tensorDtype !== 'float32') {
     const keptRows = keptRowCount(k, pattern);

@@ -9,6 +9,7 @@ import {
   engine, getBackend, getKernel, registerGradient, registerKernel, type KernelConfig,
 } from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import {sharingExpansions} from '../../kernels/composite/expansion.js';
 import {compositeMatMul, gatherKernels} from '../../kernels/composite/nm_sparse_mat_mul.js';
 import {NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
 import {cpuKernels, hostKernels} from '../../kernels/cpu/nm_sparse_mat_mul.js';
@@ -46,10 +47,11 @@ function kernelsOnWebGPU(backendName: string): KernelConfig[] {
 /** @param setUp called when a WebGPU backend is set up; an entry with tuning starts to load tuned plans then. */
 export function registerAll(setUp = onWebGPU): void {
   onWebGPU = setUp;
+  const [decompress, gather] = hostKernels('tensorflow');
   registerOnce([...kernelsOnWebGPU('webgpu'), ...cpuKernels,
     webglMatMul(compositeMatMul('webgl')), ...gatherKernels('webgl'),
     wasmMatMul(compositeMatMul('wasm')), ...hostKernels('wasm'),
-    compositeMatMul('tensorflow'), ...hostKernels('tensorflow')]);
+    compositeMatMul('tensorflow'), sharingExpansions(decompress), gather]);
   gradients.forEach(registerGradient);
   // The active backend was set up before there was a setupFunc of ours. One that is still pending is not listed yet.
   expectProducts(engine().registry[getBackend()]);

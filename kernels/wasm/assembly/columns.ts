@@ -1,22 +1,31 @@
 // y = x · W with W by columns (L < 4): each column has its own kept rows, or shares them with one other. Addresses in
 // bytes; all data float32.
 //
-// x is transposed to [k][stride] first, so that the rows of x lie in a vector. The inner loop broadcasts one value of W
-// and multiplies it with up to 32 rows of x at the offset of its kept row. XNNPACK's sparse kernels work this way.
+// x is transposed first, in tiles of 32 rows, [k][32] each, then of 16 and of 4. The inner loop broadcasts one value of
+// W and multiplies it with the rows of a tile at the offset of its kept row. XNNPACK's sparse kernels work this way. One
+// tile after the other, because neighbours in k a power of two apart would share cache sets.
 
 import {madd} from './simd';
 
 /**
- * xT [k][stride] = x [rows, k] transposed, 4 × 4 elements at a time.
- * @param stride rows rounded up to a multiple of 4; the columns past `rows` repeat the last row of x.
+ * xT = x [rows, k] transposed, tile after tile; a tile of rows r … begins at float r · k.
+ * @param xT room for rows · k floats, rows rounded up to a multiple of 4; what is past `rows` repeats the last row
  */
-export function transpose(x: usize, xT: usize, rows: i32, k: i32, stride: i32): void {
-  const step = <usize>stride * 4;
+export function transpose(x: usize, xT: usize, rows: i32, k: i32): void {
+  let row = 0;
+  for (; row + 32 <= rows; row += 32) transposeTile(x, xT + <usize>(row * k) * 4, row, 32, rows, k);
+  for (; row + 16 <= rows; row += 16) transposeTile(x, xT + <usize>(row * k) * 4, row, 16, rows, k);
+  for (; row < rows; row += 4) transposeTile(x, xT + <usize>(row * k) * 4, row, 4, rows, k);
+}
+
+/** One tile [k][width], 4 × 4 elements at a time. */
+function transposeTile(x: usize, tile: usize, first: i32, width: i32, rows: i32, k: i32): void {
+  const step = <usize>width * 4;
   const last = x + <usize>((rows - 1) * k) * 4;
-  for (let row = 0; row < stride; row += 4) {
+  for (let row = first; row < first + width; row += 4) {
     const x0 = min(last, x + <usize>(row * k) * 4), x1 = min(last, x + <usize>((row + 1) * k) * 4);
     const x2 = min(last, x + <usize>((row + 2) * k) * 4), x3 = min(last, x + <usize>((row + 3) * k) * 4);
-    let to = xT + <usize>row * 4;
+    let to = tile + <usize>(row - first) * 4;
     let at: usize = 0;
     for (const end = <usize>(k & ~3) * 4; at < end; at += 16, to += 4 * step) {
       const a = v128.load(x0 + at), b = v128.load(x1 + at), c = v128.load(x2 + at), d = v128.load(x3 + at);
@@ -38,30 +47,30 @@ export function transpose(x: usize, xT: usize, rows: i32, k: i32, stride: i32): 
 }
 
 /**
- * @param xT [k][stride]
+ * @param xT as transpose() writes it
  * @param y [rows, n]
  * @param w [n, kept]
- * @param ids [groups, kept]: byte offsets of a row of xT
+ * @param ids [groups, kept]: byte offsets of a row in a tile of 4
  * @param columnsPerGroup columns that share ids
  */
 export function multiplyColumns(
-    xT: usize, y: usize, w: usize, ids: usize, rows: i32, n: i32, kept: i32, columnsPerGroup: i32): void {
+    xT: usize, y: usize, w: usize, ids: usize, rows: i32, n: i32, k: i32, kept: i32, columnsPerGroup: i32): void {
   let row = 0;
   for (; row + 32 <= rows; row += 32) {
     for (let col = 0; col < n; ++col) {
-      rows32(xT + <usize>row * 4, y + <usize>(row * n + col) * 4, w + <usize>(col * kept) * 4,
+      rows32(xT + <usize>(row * k) * 4, y + <usize>(row * n + col) * 4, w + <usize>(col * kept) * 4,
         ids + <usize>((col / columnsPerGroup) * kept) * 4, n, kept);
     }
   }
   for (; row + 16 <= rows; row += 16) {
     for (let col = 0; col < n; ++col) {
-      rows16(xT + <usize>row * 4, y + <usize>(row * n + col) * 4, w + <usize>(col * kept) * 4,
+      rows16(xT + <usize>(row * k) * 4, y + <usize>(row * n + col) * 4, w + <usize>(col * kept) * 4,
         ids + <usize>((col / columnsPerGroup) * kept) * 4, n, kept);
     }
   }
   for (; row < rows; row += 4) {
     for (let col = 0; col < n; ++col) {
-      rows4(xT + <usize>row * 4, y + <usize>(row * n + col) * 4, w + <usize>(col * kept) * 4,
+      rows4(xT + <usize>(row * k) * 4, y + <usize>(row * n + col) * 4, w + <usize>(col * kept) * 4,
         ids + <usize>((col / columnsPerGroup) * kept) * 4, n, kept, min(4, rows - row));
     }
   }
@@ -81,7 +90,7 @@ function rows32(xT: usize, y: usize, w: usize, ids: usize, n: i32, kept: i32): v
   let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
   for (const end = w + <usize>kept * 4; w < end; w += 4, ids += 4) {
     const v = v128.load32_splat(w);
-    const x = xT + <usize>load<u32>(ids);
+    const x = xT + (<usize>load<u32>(ids) << 3);
     a0 = madd(v, v128.load(x), a0);
     a1 = madd(v, v128.load(x, 16), a1);
     a2 = madd(v, v128.load(x, 32), a2);
@@ -108,13 +117,13 @@ function rows16(xT: usize, y: usize, w: usize, ids: usize, n: i32, kept: i32): v
   const end = w + <usize>kept * 4;
   for (; w + 8 <= end; w += 8, ids += 8) {
     let v = v128.load32_splat(w);
-    let x = xT + <usize>load<u32>(ids);
+    let x = xT + (<usize>load<u32>(ids) << 2);
     a0 = madd(v, v128.load(x), a0);
     a1 = madd(v, v128.load(x, 16), a1);
     a2 = madd(v, v128.load(x, 32), a2);
     a3 = madd(v, v128.load(x, 48), a3);
     v = v128.load32_splat(w, 4);
-    x = xT + <usize>load<u32>(ids, 4);
+    x = xT + (<usize>load<u32>(ids, 4) << 2);
     b0 = madd(v, v128.load(x), b0);
     b1 = madd(v, v128.load(x, 16), b1);
     b2 = madd(v, v128.load(x, 32), b2);
@@ -122,7 +131,7 @@ function rows16(xT: usize, y: usize, w: usize, ids: usize, n: i32, kept: i32): v
   }
   if (w < end) {
     const v = v128.load32_splat(w);
-    const x = xT + <usize>load<u32>(ids);
+    const x = xT + (<usize>load<u32>(ids) << 2);
     a0 = madd(v, v128.load(x), a0);
     a1 = madd(v, v128.load(x, 16), a1);
     a2 = madd(v, v128.load(x, 32), a2);
