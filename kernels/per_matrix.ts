@@ -2,7 +2,8 @@
  * What a kernel keeps beside a compressed matrix: W in another layout, or dense. Kept by the dataId of the matrix's
  * values and by all else that decides what they mean. Looked up for every product, so no key is built.
  */
-import type {TensorInfo} from '@tensorflow/tfjs-core';
+import type {KernelBackend, TensorInfo} from '@tensorflow/tfjs-core';
+import {onDisposal} from '../src/tfjs/disposal.js';
 import type {MatrixAttrs} from './contract.js';
 
 interface Entry<T> {
@@ -20,14 +21,29 @@ export class PerMatrix<T> {
       entry.indices === indices.dataId && isSame(entry.matrix, matrix))?.kept;
   }
 
-  set(values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs, kept: T): void {
+  /** Keeps plain data, which is garbage-collected with the tensors. @returns `kept`. */
+  set(values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs, kept: T): T {
     const others = this.entries.get(values.dataId) ?? [];
     this.entries.set(values.dataId, [...others, {indices: indices.dataId, matrix, kept}]);
+    return kept;
   }
 
-  /** Forgets what is kept for all matrices with these values. */
-  delete(values: TensorInfo): void {
-    this.entries.delete(values.dataId);
+  /** Keeps what has to be freed: once the values or the indices are disposed on this backend. @returns `kept`. */
+  setUntilDisposal(
+      backend: KernelBackend, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs, kept: T,
+      free: () => void): T {
+    let isFreed = false;
+    const drop = () => {
+      if (!isFreed) {
+        isFreed = true;
+        const others = this.entries.get(values.dataId)?.filter(entry => entry.kept !== kept) ?? [];
+        this.entries.set(values.dataId, others);
+        free();
+      }
+    };
+    onDisposal(backend, values.dataId, drop);
+    onDisposal(backend, indices.dataId, drop);
+    return this.set(values, indices, matrix, kept);
   }
 }
 

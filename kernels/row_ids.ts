@@ -8,10 +8,6 @@ const kept = new PerMatrix<Int32Array>();
 
 /** @returns rows of W by group and kept row, [groups, w]. */
 export function rowIdsOf(backend: KernelBackend, indices: TensorInfo, matrix: MatrixAttrs): Int32Array {
-  let rowIds = kept.get(indices, indices, matrix);
-  if (!rowIds) {
-    rowIds = keptRowIndices(backend.readSync(indices.dataId) as Int32Array, matrix.shape, matrix.pattern);
-    kept.set(indices, indices, matrix, rowIds);
-  }
-  return rowIds;
+  return kept.get(indices, indices, matrix) ?? kept.set(indices, indices, matrix, keptRowIndices(
+    backend.readSync(indices.dataId) as Int32Array, matrix.shape, matrix.pattern));
 }

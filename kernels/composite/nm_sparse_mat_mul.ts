@@ -18,7 +18,7 @@ import {
 } from '../contract.js';
 import {applyActivation} from './activation.js';
 import {rowIdsOf} from '../row_ids.js';
-import {keepExpansion, keptExpansion} from './expansion.js';
+import {keepExpansion, keptExpansion} from '../expansion.js';
 
 type Args = Parameters<KernelFunc>[0];
 

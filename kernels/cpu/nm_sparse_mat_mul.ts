@@ -69,13 +69,8 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args): TensorInfo 
 }
 
 function panelsFor(backend: KernelBackend, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs): Panels {
-  let panels = panelsOf.get(values, indices, matrix);
-  if (!panels) {
-    panels = packPanels(
-      1, read(backend, values) as Float32Array | Int32Array, rowIdsOf(backend, indices, matrix), matrix);
-    panelsOf.set(values, indices, matrix, panels);
-  }
-  return panels;
+  return panelsOf.get(values, indices, matrix) ?? panelsOf.set(values, indices, matrix, packPanels(
+    1, read(backend, values) as Float32Array | Int32Array, rowIdsOf(backend, indices, matrix), matrix));
 }
 
 /** Rows of x [rows, k] → block [k, BLOCK]; what rows past the last would fill keeps what it had, and is not stored. */

@@ -7,12 +7,12 @@
  */
 import type {KernelBackend, KernelConfig, KernelFunc, TensorInfo} from '@tensorflow/tfjs-core';
 import {keptRowCount} from '../../src/format/pattern.js';
-import {onDisposal} from '../../src/tfjs/disposal.js';
 import type {WasmHeap} from '../../src/tfjs/wasm_heap.js';
 import {
   ACTIVATIONS, fromAttrs, NM_SPARSE_MAT_MUL, toAttrs, type MatMulAttrs, type MatMulInputs,
   type MatrixAttrs,
 } from '../contract.js';
+import {mayExpand} from '../expansion.js';
 import {packPanels} from '../panels.js';
 import {PerMatrix} from '../per_matrix.js';
 import {rowIdsOf} from '../row_ids.js';
@@ -34,15 +34,16 @@ function panelWidth({pattern: {vectorLength}}: MatrixAttrs): number {
   return vectorLength < 4 ? 1 : Math.min(8, vectorLength);
 }
 
-/** Whether the dense product is faster: an element-wise pattern has too few rows of x to fill a vector. */
+/** Whether the dense product is faster: with L < 4, one to three rows of x are too few to fill a vector. */
 function isFasterDense(rows: number, matrix: MatrixAttrs): boolean {
   const {n, m} = matrix.pattern;
   return panelWidth(matrix) === 1 && rows < 4 && n / m > 0.2;
 }
 
 /** Whether a product of these rows is multiplied with an expanded W. */
-export function wasmRunsDense(backend: KernelBackend, rows: number, matrix: MatrixAttrs): boolean {
-  return !wasmKernel(backend) || isFasterDense(rows, matrix);
+export function wasmRunsDense(
+    backend: KernelBackend, rows: number, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs): boolean {
+  return !wasmKernel(backend) || (isFasterDense(rows, matrix) && mayExpand(values, indices, matrix));
 }
 
 /** @param dense multiplies with an expanded W. */
@@ -57,46 +58,43 @@ function nmSparseMatMul(args: Args, dense: KernelFunc): TensorInfo | TensorInfo[
     return dense(args);
   }
   let y: TensorInfo;
-  if (isFasterDense(rows, matrix)) {
+  if (wasmRunsDense(backend, rows, values, indices, matrix)) {
     // tfjs's own epilogue loses NaNs in relu6, and does not know all activations.
     const linear: MatMulAttrs = {...matrix, activation: 'linear'};
     y = dense({inputs: {x, values, indices}, attrs: toAttrs(linear), backend}) as TensorInfo;
   } else {
-    y = kernel.heap.makeOutput([rows, matrix.shape[1]]);
     const multiply = panelWidth(matrix) === 1 ? multiplyColumns : multiplyPanels;
-    multiply(kernel, backend, x, values, indices, matrix, y);
+    y = multiply(kernel, x, packedOf(kernel.heap, backend, values, indices, matrix), matrix);
   }
   finish(kernel, y, epilogue, matrix);
   return y;
 }
 
-function multiplyPanels(
-    kernel: WasmKernel, backend: KernelBackend, x: TensorInfo, values: TensorInfo, indices: TensorInfo,
-    matrix: MatrixAttrs, y: TensorInfo): void {
-  const {heap, run} = kernel;
+function multiplyPanels({heap, run}: WasmKernel, x: TensorInfo, w: Packed, matrix: MatrixAttrs): TensorInfo {
   const {shape: [k, n], pattern} = matrix;
-  const w = packedOf(heap, backend, values, indices, matrix);
+  const [rows] = x.shape;
+  const y = heap.makeOutput([rows, n]);
   const common = [
-    heap.addressOf(x), heap.addressOf(y), w.values, w.offsets, x.shape[0], n, k, keptRowCount(k, pattern),
+    heap.addressOf(x), heap.addressOf(y), w.values, w.offsets, rows, n, k, keptRowCount(k, pattern),
   ] as const;
   if (panelWidth(matrix) === 8) {
     run.multiplyPanels8(...common, w.panelsPerGroup);
   } else {
     run.multiplyPanels4(...common);
   }
+  return y;
 }
 
 function multiplyColumns(
-    {heap, run}: WasmKernel, backend: KernelBackend, x: TensorInfo, values: TensorInfo, indices: TensorInfo,
-    matrix: MatrixAttrs, y: TensorInfo): void {
-  const {shape: [k, n], pattern} = matrix;
+    {heap, run}: WasmKernel, x: TensorInfo, w: Packed, {shape: [k, n], pattern}: MatrixAttrs): TensorInfo {
   const [rows] = x.shape;
-  const w = packedOf(heap, backend, values, indices, matrix);
   const transposed = heap.allocate(4 * k * 4 * Math.ceil(rows / 4));
   try {
+    const y = heap.makeOutput([rows, n]);
     run.transpose(heap.addressOf(x), transposed, rows, k);
     run.multiplyColumns(
       transposed, heap.addressOf(y), w.values, w.offsets, rows, n, k, keptRowCount(k, pattern), w.panelsPerGroup);
+    return y;
   } finally {
     heap.free(transposed);
   }
@@ -132,19 +130,8 @@ function packedOf(
   const offsetsAt = valuesAt + panels.values.byteLength;
   new Float32Array(heap.memory.buffer, valuesAt, panels.values.length).set(panels.values);
   new Uint32Array(heap.memory.buffer, offsetsAt, panels.rowIds.length).set(panels.rowIds.map(row => row * bytesPerRow));
-  let isFreed = false;
-  const free = () => {
-    if (!isFreed) {
-      isFreed = true;
-      packed.delete(values);
-      heap.free(valuesAt);
-    }
-  };
-  onDisposal(backend, values.dataId, free);
-  onDisposal(backend, indices.dataId, free);
   const made = {values: valuesAt, offsets: offsetsAt, panelsPerGroup: panels.panelsPerGroup};
-  packed.set(values, indices, matrix, made);
-  return made;
+  return packed.setUntilDisposal(backend, values, indices, matrix, made, () => heap.free(valuesAt));
 }
 
 /** @param dense the kernel that multiplies with an expanded W, for where this one cannot run or would lose. */

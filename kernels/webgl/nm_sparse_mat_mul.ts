@@ -9,8 +9,8 @@ import {
 import type {MathBackendWebGL} from '@tensorflow/tfjs-backend-webgl';
 import {groupCount, keptRowCount} from '../../src/format/pattern.js';
 import {STORAGE} from '../../src/format/storage.js';
-import {onDisposal} from '../../src/tfjs/disposal.js';
 import {fromAttrs, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatMulInputs, type MatrixAttrs} from '../contract.js';
+import {mayExpand} from '../expansion.js';
 import {PerMatrix} from '../per_matrix.js';
 import {rowIdsOf} from '../row_ids.js';
 import {NMSparseMatMulPackedProgram, packRowIds} from './nm_webgl.js';
@@ -21,65 +21,58 @@ type Args = Parameters<KernelFunc>[0];
 const MOST_KEPT_SINGLE = 0.25;
 const MOST_KEPT = 0.5;
 
-interface Textures {
-  /** Kept values [w, n], float32; undefined where the matrix's own tensor serves. */
-  values?: Tensor2D;
-  rowIds: Tensor2D;
-}
-
-const textures = new PerMatrix<Textures>();
+/** Row numbers as {@link packRowIds} lays them out, and values [w, n] of matrices that store words. */
+const rowIdTextures = new PerMatrix<Tensor2D>();
+const valueTextures = new PerMatrix<Tensor2D>();
 
 /** Whether a matrix is multiplied with an expanded W. */
-export function webglRunsDense({pattern: {n, m, vectorLength}, shape: [k]}: MatrixAttrs): boolean {
+export function webglRunsDense(values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs): boolean {
+  const {pattern: {n, m, vectorLength}, shape: [k]} = matrix;
   // Row numbers are exact in 32-bit floats only, and up to 2^24. With IS_TEST, tfjs takes kept tensors for leaks.
   const isAble = env().getNumber('WEBGL_VERSION') === 2 && env().getBool('WEBGL_RENDER_FLOAT32_ENABLED') &&
       env().getBool('WEBGL_PACK') && k < 2 ** 24 && !env().getBool('IS_TEST');
-  return !isAble || n / m > (vectorLength === 1 ? MOST_KEPT_SINGLE : MOST_KEPT);
+  const isDenseFaster = n / m > (vectorLength === 1 ? MOST_KEPT_SINGLE : MOST_KEPT);
+  return !isAble || (isDenseFaster && mayExpand(values, indices, matrix));
 }
 
 /** @param dense multiplies with an expanded W. */
 function nmSparseMatMul(args: Args, dense: KernelFunc): TensorInfo | TensorInfo[] {
   const {inputs, attrs, backend: anyBackend} = args;
   const matrix = fromAttrs<MatMulAttrs>(attrs);
-  if (webglRunsDense(matrix)) {
+  const {x, values, indices, bias, preluActivationWeights: slopes} = inputs as unknown as MatMulInputs;
+  if (webglRunsDense(values, indices, matrix)) {
     return dense(args);
   }
-  const backend = anyBackend as unknown as MathBackendWebGL;
-  const {x, values, indices, bias, preluActivationWeights: slopes} = inputs as unknown as MatMulInputs;
+  const backend = anyBackend as unknown as MathBackendWebGL & KernelBackend;
   const {shape: [k, n], pattern, activation, leakyreluAlpha} = matrix;
-  const {values: decoded, rowIds} = texturesOf(anyBackend as KernelBackend, values, indices, matrix);
   const program = new NMSparseMatMulPackedProgram(
     [x.shape[0], n], keptRowCount(k, pattern), pattern.vectorLength,
     {hasBias: bias !== undefined, activation, leakyreluAlpha});
+  const w = STORAGE[matrix.dtype].tensorDtype === 'float32' ? values : decodedValues(backend, values, matrix);
   return backend.runWebGLProgram(
-    program, [x, decoded ?? values, rowIds, ...(bias ? [bias] : []), ...(slopes ? [slopes] : [])], 'float32');
+    program, [x, w, rowIdTexture(backend, indices, matrix), ...(bias ? [bias] : []), ...(slopes ? [slopes] : [])],
+    'float32');
 }
 
-function texturesOf(
-    backend: KernelBackend, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs): Textures {
-  const known = textures.get(values, indices, matrix);
-  if (known) {
-    return known;
-  }
+function rowIdTexture(backend: KernelBackend, indices: TensorInfo, matrix: MatrixAttrs): Tensor2D {
+  return rowIdTextures.get(indices, indices, matrix) ?? upload(rowIdTextures, backend, indices, matrix,
+    packRowIds(rowIdsOf(backend, indices, matrix), groupCount(matrix.shape[1], matrix.pattern)));
+}
+
+function decodedValues(backend: KernelBackend, values: TensorInfo, matrix: MatrixAttrs): Tensor2D {
   const {shape: [k, n], pattern, dtype} = matrix;
-  const packed = packRowIds(rowIdsOf(backend, indices, matrix), groupCount(n, pattern));
-  const made: Textures = {rowIds: keep(tensor2d(packed.values, packed.shape))};
-  if (STORAGE[dtype].tensorDtype !== 'float32') {
-    const keptRows = keptRowCount(k, pattern);
-    const stored = backend.readSync(values.dataId) as Int32Array;
-    made.values = keep(tensor2d(STORAGE[dtype].decode(stored, keptRows, n), [keptRows, n]));
-  }
-  textures.set(values, indices, matrix, made);
-  const drop = () => {
-    if (!made.rowIds.isDisposed) {
-      textures.delete(values);
-      made.rowIds.dispose();
-      made.values?.dispose();
-    }
-  };
-  onDisposal(backend, values.dataId, drop);
-  onDisposal(backend, indices.dataId, drop);
-  return made;
+  const keptRows = keptRowCount(k, pattern);
+  return valueTextures.get(values, values, matrix) ?? upload(valueTextures, backend, values, matrix, {
+    values: STORAGE[dtype].decode(backend.readSync(values.dataId) as Int32Array, keptRows, n), shape: [keptRows, n],
+  });
+}
+
+/** Keeps a tensor until the data that it is made of is disposed. */
+function upload(
+    textures: PerMatrix<Tensor2D>, backend: KernelBackend, source: TensorInfo, matrix: MatrixAttrs,
+    {values, shape}: {values: Float32Array; shape: [number, number]}): Tensor2D {
+  const tensor = keep(tensor2d(values, shape));
+  return textures.setUntilDisposal(backend, source, source, matrix, tensor, () => tensor.dispose());
 }
 
 /** @param dense the kernel that multiplies with an expanded W, for where the program cannot run or would lose. */

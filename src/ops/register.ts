@@ -9,7 +9,7 @@ import {
   engine, getBackend, getKernel, registerGradient, registerKernel, type KernelConfig,
 } from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import {sharingExpansions} from '../../kernels/composite/expansion.js';
+import {sharingExpansions} from '../../kernels/expansion.js';
 import {compositeMatMul, gatherKernels} from '../../kernels/composite/nm_sparse_mat_mul.js';
 import {NM_SPARSE_MAT_MUL} from '../../kernels/contract.js';
 import {cpuKernels, hostKernels} from '../../kernels/cpu/nm_sparse_mat_mul.js';

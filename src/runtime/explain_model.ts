@@ -96,9 +96,11 @@ function explainLayer(
   const about = {name, pattern: formatPattern(pattern), dtype, shape, bytes, rows};
   if (!chooser) {
     const backendName = getBackend();
+    const {values, indices} = layer.matrix();
     const matrix = {shape, pattern, dtype};
-    const direct = backendName === 'cpu' || (backendName === 'webgl' && !webglRunsDense(matrix)) ||
-        (backendName === 'wasm' && !wasmRunsDense(backend() as KernelBackend, rows, matrix));
+    const direct = backendName === 'cpu' ||
+        (backendName === 'webgl' && !webglRunsDense(values, indices, matrix)) ||
+        (backendName === 'wasm' && !wasmRunsDense(backend() as KernelBackend, rows, values, indices, matrix));
     return {
       ...about, denseFallback: !direct, plan: direct ? 'the kept values alone' : 'W expanded once, then tf.matMul',
       why: `the kernel of backend '${backendName}'`,

@@ -111,7 +111,7 @@ function checkOptions(options: WarmUpOptions) {
     checkCount('warmUp', 'batchSize', batchSize);
   }
   checkBoolean('warmUp', 'cache', cache);
-  if (!(measureMs >= 0)) {
+  if (typeof measureMs !== 'number' || !(measureMs >= 0)) {
     throw new Error(`warmUp: measureMs is ${describeValue(measureMs)}; give milliseconds, 0 to measure nothing.`);
   }
   return {batchSize, cache, measureMs};

@@ -1,6 +1,7 @@
 /**
  * Records what tfjs dispatches, to run it again without JavaScript. tfjs takes 20 to 50 µs to encode a program; a small
- * one runs for 3 µs, so a GPU that tfjs feeds idles and lowers its clock. A recorded dispatch is encoded in about 1 µs.
+ * one runs for 3 µs, so a GPU that tfjs feeds idles and lowers its clock. A recorded dispatch takes three calls to
+ * encode.
  *
  * tfjs-backend-webgpu (4.22) has no hook for this: the fields below are private there. Nothing else in this package
  * takes over its pass encoder.

@@ -20,6 +20,7 @@ export interface WasmHeap {
   allocate(bytes: number): number;
   free(address: number): void;
   addressOf(tensor: TensorInfo): number;
+  /** @throws Error if the heap is full. */
   makeOutput(shape: number[]): TensorInfo;
 }
 
@@ -41,6 +42,13 @@ export function wasmHeap(backend: KernelBackend): WasmHeap | undefined {
     },
     free: address => wasm!._free(address),
     addressOf: ({dataId}) => dataIdMap.get(dataId).memoryOffset,
-    makeOutput: shape => (backend as WasmBackend).makeOutput!(shape, 'float32'),
+    makeOutput: shape => {
+      const y = (backend as WasmBackend).makeOutput!(shape, 'float32');
+      if (dataIdMap.get(y.dataId).memoryOffset === 0) { // tfjs does not check
+        backend.disposeData(y.dataId);
+        throw new Error(`nmSparseMatMul: the wasm heap has no room for y [${shape}].`);
+      }
+      return y;
+    },
   };
 }

@@ -110,7 +110,7 @@ export function checkTuneArguments(
     throw new Error('tune: rows is an empty list; give at least one number, as in {rows: [1, 32]}.');
   }
   rowList.forEach(each => checkCount('tune', 'rows', each));
-  if (!(maxMs > 0)) {
+  if (typeof maxMs !== 'number' || !(maxMs > 0)) {
     throw new Error(`tune: maxMs is ${describeValue(maxMs)}; give milliseconds above 0.`);
   }
   checkBoolean('tune', 'cache', cache);

@@ -4,7 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import {expect} from 'chai';
-import {ACTIVATIONS} from '../../kernels/contract.js';
+import {ACTIVATIONS, NM_SPARSE_MAT_MUL, toAttrs} from '../../kernels/contract.js';
 import {wasmKernel} from '../../kernels/wasm/kernel.js';
 import {VECTOR_LENGTHS} from '../../src/format/pattern.js';
 import {nmSparseMatMul} from '../../src/index.js';
@@ -19,7 +19,7 @@ interface WasmBackend {
 
 const wasm = () => (tf.backend() as unknown as WasmBackend).wasm;
 
-/** Cases of `npm test`; NM_SPARSE_CASES=20000 runs as many. */
+/** Random products per run: 1500, or the number that the environment variable gives. */
 const CASES = Number(process.env.NM_SPARSE_CASES ?? 1500);
 
 /** One random product: pattern, sizes with remainders of every kind, storage, bias and activation. */
@@ -111,13 +111,48 @@ describe('the wasm kernel', () => {
   });
 });
 
-describe('a product on wasm where the kernel cannot run', () => {
-  it('is right where tfjs keeps its memory elsewhere', async () => {
-    const factory = tf.findBackendFactory('wasm')!;
-    const other = await factory() as tf.KernelBackend & WasmBackend;
-    const {asm} = other.wasm;
-    other.wasm.asm = {...asm, memory: undefined};
-    expect(wasmKernel(other)).to.equal(undefined);
-    other.wasm.asm = asm;
+describe('a product on wasm', () => {
+  const random = mulberry32(seed);
+  const drawn = drawMatrix([32, 20], '2:4', 'float32', random);
+  const xs = randomValues(32, random);
+
+  it('is right where tfjs keeps its memory elsewhere, and the kernel cannot run', async () => {
+    const hidden = new Proxy(tf.backend(), {
+      get: (backend, name) => name === 'wasm' ? {...wasm(), asm: {}} : Reflect.get(backend, name) as unknown,
+    });
+    expect(wasmKernel(hidden)).to.equal(undefined);
+    const matrix = toSparseMatrix(drawn);
+    const x = tf.tensor2d(xs, [1, 32]);
+    const {kernelFunc} = tf.getKernel(NM_SPARSE_MAT_MUL, 'wasm')!;
+    const y = tf.tidy(() => kernelFunc({ // the dense kernel's, which is a tensor
+      inputs: {x, values: matrix.values, indices: matrix.indices}, backend: hidden,
+      attrs: toAttrs({...matrix, activation: 'linear', leakyreluAlpha: 0}),
+    }) as tf.Tensor);
+    expectNear(await y.data(), referenceSums(xs, drawn));
+    tf.dispose([x, y]);
+    matrix.dispose();
+  });
+
+  it('of one row runs the sparse kernel where the bound allows no dense W, and keeps no tensor', async () => {
+    const flag = 'NM_SPARSE_MAX_EXPANDED_BYTES';
+    const usual = tf.env().get(flag);
+    const matrix = toSparseMatrix(drawn);
+    const x = tf.tensor2d(xs, [1, 32]);
+    const {numTensors} = tf.memory();
+    try {
+      tf.env().set(flag, 4 * 32 * 20 - 1);
+      const y = nmSparseMatMul(x, matrix);
+      expectNear(await y.data(), referenceSums(xs, drawn));
+      y.dispose();
+      expect(tf.memory().numTensors).to.equal(numTensors);
+      for (const wrong of ['much', NaN, -1]) {
+        tf.env().set(flag, wrong as number);
+        expect(() => nmSparseMatMul(x, matrix)).to.throw(`nmSparseMatMul: the flag ${flag} is `);
+      }
+    } finally {
+      tf.env().set(flag, usual);
+    }
+    x.dispose();
+    matrix.dispose();
   });
 });

@@ -163,6 +163,7 @@ describe('warmUp', function() {
     ['a misspelt option', [{predict: () => 0}, undefined, {batch: 4}], "warmUp: there is no option 'batch'"],
     ['options that are none', [{predict: () => 0}, undefined, null], 'warmUp: options is null'],
     ['time below zero', [{predict: () => 0}, undefined, {measureMs: -1}], 'warmUp: measureMs is -1'],
+    ['time as text', [{predict: () => 0}, undefined, {measureMs: '100'}], "warmUp: measureMs is '100'"],
     ['time that is none', [{predict: () => 0}, undefined, {measureMs: 'long'}], "warmUp: measureMs is 'long'"],
     ['half a sample', [{predict: () => 0}, undefined, {batchSize: 0.5}], 'warmUp: batchSize is 0.5'],
     ['a cache that is none', [{predict: () => 0}, undefined, {cache: 7}], 'warmUp: cache is 7; give true or false.'],

@@ -17,6 +17,7 @@ describe('tune refuses', () => {
     ['rows of shapes', [SHAPE], {rows: 5}, "tune: the option 'rows' is for models"],
     ['inputs of shapes', [SHAPE], {inputs: {}}, "tune: the option 'inputs' is for models"],
     ['no time', [SHAPE], {maxMs: 0}, 'tune: maxMs is 0'],
+    ['time as text', [SHAPE], {maxMs: '100'}, "tune: maxMs is '100'"],
     ['time that is none', [SHAPE], {maxMs: 'long'}, "tune: maxMs is 'long'"],
     ['a cache that is none', [SHAPE], {cache: 5}, 'tune: cache is 5'],
     ['a path', [SHAPE], {cache: 'plans.json'}, "tune: cache is 'plans.json'; give true or false."],

@@ -4,14 +4,14 @@
  *
  * An expansion takes 4·k·n bytes and counts as a tensor in tf.memory(). It is disposed with the matrix's values or
  * indices; training updates give the values another dataId. The flag NM_SPARSE_MAX_EXPANDED_BYTES bounds all expansions
- * together; a matrix beyond it is expanded for every product.
+ * together. Beyond it, backends with a sparse program run that; the others expand W for every product.
  */
 import {
   env, keep, type KernelBackend, type KernelConfig, type Tensor2D, type TensorInfo,
 } from '@tensorflow/tfjs-core';
-import {onDisposal} from '../../src/tfjs/disposal.js';
-import {fromAttrs, type MatrixAttrs} from '../contract.js';
-import {PerMatrix} from '../per_matrix.js';
+import {describeValue} from '../src/util/options.js';
+import {fromAttrs, type MatrixAttrs} from './contract.js';
+import {PerMatrix} from './per_matrix.js';
 
 const MAX_BYTES = 'NM_SPARSE_MAX_EXPANDED_BYTES';
 
@@ -28,27 +28,35 @@ export function keptExpansion(values: TensorInfo, indices: TensorInfo, matrix: M
 }
 
 /**
+ * Whether the matrix has an expansion, or the bound allows one.
+ * @throws Error if the flag is not a number of bytes.
+ */
+export function mayExpand(values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs): boolean {
+  const most: unknown = env().get(MAX_BYTES);
+  if (typeof most !== 'number' || !(most >= 0)) {
+    throw new Error(
+      `nmSparseMatMul: the flag ${MAX_BYTES} is ${describeValue(most)}; give a number of bytes, 0 for none.`);
+  }
+  const [k, n] = matrix.shape;
+  // With IS_TEST, tfjs takes every tensor that a kernel leaves behind for a leak.
+  return keptExpansion(values, indices, matrix) !== undefined ||
+    (bytes + 4 * k * n <= most && !env().getBool('IS_TEST'));
+}
+
+/**
  * Keeps a dense W [k, n] for as long as the matrix lives, if the bound allows it.
  * @param W on the active backend; the caller disposes it if it is not kept.
  */
 export function keepExpansion(
     backend: KernelBackend, values: TensorInfo, indices: TensorInfo, matrix: MatrixAttrs, W: Tensor2D): void {
-  const size = 4 * W.size;
-  // With IS_TEST, tfjs takes every tensor that a kernel leaves behind for a leak.
-  if (bytes + size > env().getNumber(MAX_BYTES) || env().getBool('IS_TEST')) {
-    return;
-  }
-  bytes += size;
-  expansions.set(values, indices, matrix, keep(W));
-  const drop = () => {
-    if (!W.isDisposed) {
+  if (mayExpand(values, indices, matrix)) {
+    const size = 4 * W.size;
+    bytes += size;
+    expansions.setUntilDisposal(backend, values, indices, matrix, keep(W), () => {
       bytes -= size;
-      expansions.delete(values);
       W.dispose();
-    }
-  };
-  onDisposal(backend, values.dataId, drop);
-  onDisposal(backend, indices.dataId, drop);
+    });
+  }
 }
 
 /**
