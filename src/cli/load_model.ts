@@ -1,5 +1,5 @@
 /**
- * Loads a saved model with tfjs. What tfjs throws is reported in words that name the file or class at fault.
+ * Loads a saved model with tfjs. Errors of tfjs are reported with the file or class at fault.
  */
 import {io} from '@tensorflow/tfjs-core';
 import {loadLayersModel, type LayersModel} from '@tensorflow/tfjs-layers';

@@ -154,7 +154,7 @@ export function decompressValues(
   return w;
 }
 
-/** The choice of compress(): the rows that a mask keeps, without a mask those of largest L2 norm. */
+/** compress() keeps the rows that a mask keeps; without a mask, the rows of largest L2 norm. */
 function keepingRows(mask?: Uint8Array): ChooseValues {
   return (w, shape, pattern) => keepBestRows(w, shape, pattern, mask ?
     block => scoreByMask(block, mask, shape[1], pattern) :

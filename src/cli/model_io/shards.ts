@@ -54,7 +54,7 @@ function shardName(at: number, count: number, version: number): string {
   return `group1-shard${at}of${count}${version === 1 ? '' : `-${version}`}.bin`;
 }
 
-/** The longest name that a written file can have: no model has so many shards or versions. */
+/** Longest name of a written file. It allows for 100,000 shards and 100 versions, more than any model has. */
 export const LONGEST_NAME = shardName(100_000, 100_000, 100);
 
 /** Names of the first version of which none is taken. */

@@ -1,4 +1,4 @@
-/** What every pruning criterion is: a choice of the rows that each window keeps, and of the values they get. */
+/** A pruning criterion chooses the rows that each window keeps, and the values that they get. */
 import type {ChooseValues} from '../../format/compress.js';
 
 export interface Criterion {

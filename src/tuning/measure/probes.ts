@@ -22,7 +22,7 @@ const COPY_BYTES = 64 * 1024 * 1024;
 /** vec4s that a thread copies. */
 export const VECS_PER_THREAD = 16;
 
-/** Independent accumulators hide the latency of a multiply-add; as many floats for every type. */
+/** Floats in independent accumulators, for every type. They hide the latency of a multiply-add. */
 const FLOATS_IN_FLIGHT = 16;
 const UNROLLED = 4;
 /** Iterations of the multiply-add program, and of the workgroup-memory program with its reads per iteration. */

@@ -40,7 +40,7 @@ describe('the clock of a GPU', () => {
     });
   }
 
-  /** A device on which every submission takes as many ms by its timestamps and by the wall clock as is said. */
+  /** A device whose submissions take `stamped` ms by the timestamps and `wall` ms by the wall clock. */
   function deviceThatTakes({stamped, wall}: {stamped: number; wall: number}): GPUDevice {
     const stamps = BigUint64Array.of(1000n, 1000n + BigInt(stamped * 1e6));
     const pass = {end: () => undefined};
