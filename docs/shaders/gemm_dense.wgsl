@@ -1,4 +1,4 @@
-// gemm_dense: 128 × 1024 × 1024, 1:1: gemm, dense, tileRows 32, tileCols 32, threadRows 4, threadCols 4, block 8, buffers 1, slices 1, unroll 8, xPad 0, splits 1
+// gemm_dense: 128 × 1024 × 1024, 1:1: gemm, dense, tileRows 32, tileCols 32, threadRows 4, threadCols 4, block 8, buffers 1, slices 1, k-major, unroll 8, xPad 0, splits 1
 fn stored4(j: u32, c4: u32) -> vec4<f32> {
   return vec4<f32>(values[j * (u32(uniforms.cols) / 4u) + c4]);
 }
@@ -52,9 +52,9 @@ fn main() {
   // Prefetch the first K-tile into registers.
   let xLane = thread % 8u;
   let xRow = thread / 8u;
+  let xFrom = xStart + xLane;
   let wLane = thread % 8u;
   let wRow = thread / 8u;
-  let xFrom = xStart + xLane;
   var next0: vec4<f32>;
   var next1: vec4<f32>;
   {

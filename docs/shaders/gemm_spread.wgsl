@@ -1,4 +1,4 @@
-// gemm_spread: 128 × 1024 × 1024, 2:4: gemm, spread, tileRows 32, tileCols 32, threadRows 4, threadCols 4, block 8, buffers 1, slices 1, unroll 8, xPad 0, splits 1
+// gemm_spread: 128 × 1024 × 1024, 2:4: gemm, spread, tileRows 32, tileCols 32, threadRows 4, threadCols 4, block 8, buffers 1, slices 1, k-major, unroll 8, xPad 0, splits 1
 const OFFSET_BITS = 2u;
 const OFFSET_MASK = 3u;
 fn offsetWord(group: u32, j: u32) -> u32 {
@@ -64,9 +64,9 @@ fn main() {
   // Prefetch the first K-tile into registers.
   let xLane = thread % 8u;
   let xRow = thread / 8u;
+  let xFrom = xStart + xLane;
   let wLane = thread % 8u;
   let wRow = thread / 8u;
-  let xFrom = xStart + xLane;
   var next0: vec4<f32>;
   var next1: vec4<u32>;
   var next2: array<vec4<f32>, 2>;

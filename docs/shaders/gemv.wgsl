@@ -1,4 +1,4 @@
-// gemv: 1 × 1024 × 1024, 8:32v32: gemv, rows 1, vecCols 32, turn 4, threads 256, splits 2
+// gemv: 1 × 1024 × 1024, 8:32v32: gemv, rows 1, turn 4, row-major, vecCols 32, threads 256, splits 2
 const OFFSET_BITS = 8u;
 const OFFSET_MASK = 255u;
 fn offsetWord(group: u32, j: u32) -> u32 {

@@ -1,4 +1,4 @@
-// gemv_spread: 4 × 1024 × 1024, 2:4: gemv, rows 4, vecCols 32, turn 4, threads 256, splits 2
+// gemv_spread: 4 × 1024 × 1024, 2:4: gemv, rows 4, turn 4, k-major, vecCols 32, threads 256, splits 2
 const OFFSET_BITS = 2u;
 const OFFSET_MASK = 3u;
 fn offsetWord(group: u32, j: u32) -> u32 {
@@ -72,82 +72,82 @@ fn main() {
     {
       let row = (j / 2u) * 4u + 0u;
       let at = row * xStride + xStart;
-      let x0 = x[at + 0u];
+      let in0 = x[at + 0u];
       let weight = select(vec4<f32>(0.0), weight0, offset0 == vec4<u32>(0u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 1u;
       let at = row * xStride + xStart;
-      let x0 = x[at + 0u];
+      let in0 = x[at + 0u];
       let weight = select(select(vec4<f32>(0.0), weight0, offset0 == vec4<u32>(1u)), weight1, offset1 == vec4<u32>(1u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 2u;
       let at = row * xStride + xStart;
-      let x0 = x[at + 0u];
+      let in0 = x[at + 0u];
       let weight = select(select(vec4<f32>(0.0), weight0, offset0 == vec4<u32>(2u)), weight1, offset1 == vec4<u32>(2u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 3u;
       let at = row * xStride + xStart;
-      let x0 = x[at + 0u];
+      let in0 = x[at + 0u];
       let weight = select(vec4<f32>(0.0), weight1, offset1 == vec4<u32>(3u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 4u;
       let at = row * xStride + xStart;
-      let x0 = x[at + 0u];
+      let in0 = x[at + 0u];
       let weight = select(vec4<f32>(0.0), weight2, offset2 == vec4<u32>(0u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 5u;
       let at = row * xStride + xStart;
-      let x0 = x[at + 0u];
+      let in0 = x[at + 0u];
       let weight = select(select(vec4<f32>(0.0), weight2, offset2 == vec4<u32>(1u)), weight3, offset3 == vec4<u32>(1u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 6u;
       let at = row * xStride + xStart;
-      let x0 = x[at + 0u];
+      let in0 = x[at + 0u];
       let weight = select(select(vec4<f32>(0.0), weight2, offset2 == vec4<u32>(2u)), weight3, offset3 == vec4<u32>(2u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 7u;
       let at = row * xStride + xStart;
-      let x0 = x[at + 0u];
+      let in0 = x[at + 0u];
       let weight = select(vec4<f32>(0.0), weight3, offset3 == vec4<u32>(3u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     word0_0 = later0_0;
     word0_1 = later0_1;
@@ -172,82 +172,82 @@ fn main() {
     {
       let row = (j / 2u) * 4u + 0u;
       let at = min(row, lastRow) * xStride + xStart;
-      let x0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
+      let in0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
       let weight = select(vec4<f32>(0.0), weight0, offset0 == vec4<u32>(0u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 1u;
       let at = min(row, lastRow) * xStride + xStart;
-      let x0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
+      let in0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
       let weight = select(select(vec4<f32>(0.0), weight0, offset0 == vec4<u32>(1u)), weight1, offset1 == vec4<u32>(1u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 2u;
       let at = min(row, lastRow) * xStride + xStart;
-      let x0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
+      let in0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
       let weight = select(select(vec4<f32>(0.0), weight0, offset0 == vec4<u32>(2u)), weight1, offset1 == vec4<u32>(2u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 3u;
       let at = min(row, lastRow) * xStride + xStart;
-      let x0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
+      let in0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
       let weight = select(vec4<f32>(0.0), weight1, offset1 == vec4<u32>(3u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 4u;
       let at = min(row, lastRow) * xStride + xStart;
-      let x0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
+      let in0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
       let weight = select(vec4<f32>(0.0), weight2, offset2 == vec4<u32>(0u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 5u;
       let at = min(row, lastRow) * xStride + xStart;
-      let x0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
+      let in0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
       let weight = select(select(vec4<f32>(0.0), weight2, offset2 == vec4<u32>(1u)), weight3, offset3 == vec4<u32>(1u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 6u;
       let at = min(row, lastRow) * xStride + xStart;
-      let x0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
+      let in0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
       let weight = select(select(vec4<f32>(0.0), weight2, offset2 == vec4<u32>(2u)), weight3, offset3 == vec4<u32>(2u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
     {
       let row = (j / 2u) * 4u + 7u;
       let at = min(row, lastRow) * xStride + xStart;
-      let x0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
+      let in0 = select(vec4<f32>(0.0), x[at + 0u], row <= lastRow);
       let weight = select(vec4<f32>(0.0), weight3, offset3 == vec4<u32>(3u));
-      sum0 += x0[0] * weight;
-      sum1 += x0[1] * weight;
-      sum2 += x0[2] * weight;
-      sum3 += x0[3] * weight;
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
     }
   }
   // Add up the slices and store.

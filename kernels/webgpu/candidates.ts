@@ -18,11 +18,11 @@
  * narrow groups with long windows.
  */
 import {keptRowCount, type NMPattern} from '../../src/format/pattern.js';
-import type {GemmConfig, GemmStrategy} from './gemm/config.js';
+import type {GemmConfig, GemmStrategy, XLayout} from './gemm/config.js';
 import {blockCount, gemmGeometry, stepsPerSlice} from './gemm/geometry.js';
 import {STRATEGIES, type KTile, type Tile} from './gemm/strategies.js';
 import {gemvGeometry, keptPerSplit, type GemvConfig} from './gemv/config.js';
-import {largestBinding, type MatMulProblem, type Plan} from './plan.js';
+import {isDenseFallback, largestBinding, type MatMulProblem, type Plan} from './plan.js';
 import {largestTensor, type BufferLimits} from './run_passes.js';
 import {isDense, type CompressedConfig} from './wgsl/compressed.js';
 import {NO_EPILOGUE} from './wgsl/epilogue.js';
@@ -38,11 +38,18 @@ export interface ProgramLimits extends BufferLimits {
 const DENSE_PATTERN: NMPattern = {n: 1, m: 1, vectorLength: 1};
 
 /**
- * GEMV plans are offered for 1 to 64 rows: a workgroup covers at most 16 rows, so at 64 rows W is read four times. GEMM
- * plans are offered from 9 rows up.
+ * GEMV plans are offered for 1 to 64 rows: a workgroup covers at most 16 rows, so at 64 rows W is read four times. If
+ * no GEMM strategy multiplies the pattern, they are offered up to 256 rows, since the dense fallback takes two
+ * programs. GEMM plans are offered from 9 rows up.
  */
 const MAX_GEMV_ROWS = 64;
+const MAX_GEMV_ROWS_WITHOUT_GEMM = 256;
 const MIN_GEMM_ROWS = 9;
+/**
+ * Row counts for which the GEMM reads x in both layouts. With fewer rows the transpose of x costs more than it saves on
+ * every measured product, with more rows less.
+ */
+const BOTH_LAYOUTS = {min: 33, max: 1024};
 /** Number of threads that fills any GPU. Kept rows are split over workgroups up to this number. */
 const ENOUGH_THREADS = 2 ** 18;
 const GEMM_SPLITS = [1, 2, 3, 4, 6, 8, 16];
@@ -66,8 +73,8 @@ const GEMV_SPLITS = [1, 2, 4, 8, 16];
  * slice loads rows of x of its own, so their cost grows fastest with the row count.
  */
 const MAX_ROWS_OF_SHORT_RUNS = 8;
-/** Rows up to which the GEMV reads x in place (gemvGeometry). */
-const MAX_ROWS_IN_PLACE = 2;
+/** Largest row count for which the GEMV reads a row-major x only: a k-major one is read in vec4s of rows. */
+const MAX_ROW_MAJOR_ROWS = 2;
 /** Largest row count for which workgroups of more than 256 threads have enough registers for their accumulators. */
 const MAX_ROWS_OF_MANY_THREADS = 2;
 /** Fewest K-tiles (GEMM) or loop iterations (GEMV) per split: with fewer, most of a split is prologue and reduction. */
@@ -83,12 +90,12 @@ const MAX_UNROLLED = 2048;
 export function candidatePlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
   const isBindable = (plan: Plan) => largestBinding(plan, problem) <= largestTensor(limits);
   const gemms = gemmPlans(problem, limits).filter(isBindable);
-  if (gemms.length > 0 && problem.rows > MAX_GEMV_ROWS) {
+  const mostGemvRows = gemms.every(isDenseFallback) ? MAX_GEMV_ROWS_WITHOUT_GEMM : MAX_GEMV_ROWS;
+  if (gemms.length > 0 && problem.rows > mostGemvRows) {
     return gemms;
   }
-  const plans = [...gemms, ...gemvPlans(problem, limits, gemvRows(problem)).filter(isBindable)];
-  // The last resort is slow, but reads x in place and needs no temporary buffer.
-  return plans.length > 0 ? plans : gemvPlans(problem, limits, MAX_ROWS_IN_PLACE).filter(({splits}) => splits === 1);
+  // A GEMV that reads x row-major, without split-K, needs no temporary buffer: there is always one.
+  return [...gemms, ...gemvPlans(problem, limits).filter(isBindable)];
 }
 
 function compressed({shape: [, n], pattern, dtype}: MatMulProblem): CompressedConfig {
@@ -104,8 +111,9 @@ function gemvRows({rows}: MatMulProblem): GemvConfig['rows'] {
   return ([1, 2, 4, 8, 16] as const).find(size => size >= rows) ?? 16;
 }
 
-function gemvPlans(problem: MatMulProblem, limits: ProgramLimits, rowsAtOnce: GemvConfig['rows']): Plan[] {
+function gemvPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
   const {rows, shape: [k, n], pattern, epilogue} = problem;
+  const rowsAtOnce = gemvRows(problem);
   const keptRows = keptRowCount(k, pattern);
   const most = rowsAtOnce <= MAX_ROWS_OF_MANY_THREADS ? Math.max(256, mostThreads(limits)) : 256;
   const plans: Plan[] = [];
@@ -113,9 +121,12 @@ function gemvPlans(problem: MatMulProblem, limits: ProgramLimits, rowsAtOnce: Ge
     if (threads > most || (vecCols === 4 && rowsAtOnce > MAX_ROWS_OF_SHORT_RUNS)) {
       continue;
     }
-    for (const turn of rowsAtOnce <= 2 ? [8, 4] as const : [4] as const) {
+    const variants = rowsAtOnce <= MAX_ROW_MAJOR_ROWS ?
+      [{turn: 8, xLayout: 'row-major'}, {turn: 4, xLayout: 'row-major'}] as const :
+      [{turn: 4, xLayout: 'k-major'}, {turn: 4, xLayout: 'row-major'}] as const;
+    for (const variant of variants) {
       const config: GemvConfig =
-          {...compressed(problem), rows: rowsAtOnce, vecCols, turn, threads, partial: false, epilogue};
+          {...compressed(problem), rows: rowsAtOnce, ...variant, vecCols, threads, partial: false, epilogue};
       const {tileCols, turnRows} = gemvGeometry(config);
       const inAll = Math.ceil(n / tileCols) * Math.ceil(rows / rowsAtOnce) * threads;
       for (const wanted of GEMV_SPLITS) {
@@ -142,7 +153,8 @@ function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
       // A tile twice as tall as x is half wasted.
       .filter(([tileRows]) => tileRows < 2 * Math.max(rows, 17) && (tileRows >= 32 || rows <= 2 * tileRows))
       .flatMap(tile => STRATEGIES[strategy].kTiles(tile, pattern).flatMap(kTile =>
-        GEMM_SLICES.map(slices => gemmConfig(problem, strategy, tile, {...kTile, slices}))))
+        GEMM_SLICES.flatMap(slices => xLayouts(rows, strategy).map(xLayout =>
+          gemmConfig(problem, strategy, tile, {...kTile, slices, xLayout})))))
       .filter(config => fits(config, limits))
       .flatMap(config => {
         const expand = strategy === 'dense' && !isDense({pattern});
@@ -165,6 +177,12 @@ function gemmPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
       }));
 }
 
+/** The layouts of x worth trying. Whole windows of a row-major x were never the fastest where both are offered. */
+function xLayouts(rows: number, strategy: GemmStrategy): XLayout[] {
+  return rows < BOTH_LAYOUTS.min ? ['row-major'] :
+    rows > BOTH_LAYOUTS.max || strategy === 'window' ? ['k-major'] : ['k-major', 'row-major'];
+}
+
 /** The strategies that can multiply a pattern. */
 function strategiesFor(pattern: NMPattern): GemmStrategy[] {
   return (Object.keys(STRATEGIES) as GemmStrategy[]).filter(name => STRATEGIES[name].supports(pattern));
@@ -172,7 +190,7 @@ function strategiesFor(pattern: NMPattern): GemmStrategy[] {
 
 function gemmConfig(
     problem: MatMulProblem, strategy: GemmStrategy, [tileRows, tileCols, threadRows, threadCols]: Tile,
-    kTile: KTile & Pick<GemmConfig, 'slices'>): GemmConfig {
+    kTile: KTile & Pick<GemmConfig, 'slices' | 'xLayout'>): GemmConfig {
   const {pattern} = problem;
   const expanded = strategy === 'dense' && !isDense({pattern});
   const config: GemmConfig = {

@@ -43,9 +43,14 @@ export function largestBinding(plan: Plan, {rows, shape: [k, n]}: MatMulProblem)
 /** Whether a plan reads x transposed (k-major), and to how many rows it is padded then. */
 export function transposedX(plan: Plan, rows: number): {kMajor: boolean; stride: number} {
   if (plan.kind === 'gemm') {
-    return {kMajor: true, stride: paddedRows(plan.config, rows)};
+    return {kMajor: plan.config.xLayout === 'k-major', stride: paddedRows(plan.config, rows)};
   }
   return {kMajor: gemvGeometry(plan.config).kMajor, stride: Math.ceil(rows / plan.config.rows) * plan.config.rows};
+}
+
+/** Number of programs that a plan runs: one, and those that transpose x, decompress W and add up the splits. */
+export function programCount(plan: Plan, rows: number): number {
+  return 1 + Number(transposedX(plan, rows).kMajor) + Number(isDenseFallback(plan)) + Number(plan.splits > 1);
 }
 
 /** Number of int32 words that hold the packed offsets of one column group. */
@@ -57,7 +62,7 @@ export function wordsPerGroup({shape: [k], pattern}: {shape: [number, number]; p
  * Version of stored plans; those of another version are ignored. Raise it when a change to the kernels makes other
  * plans the fastest, and when a figure of a device profile changes.
  */
-export const PLANS_VERSION = 5;
+export const PLANS_VERSION = 6;
 
 /** A plan's name: everything about it but the epilogue, which does not change which plan is fastest. */
 export function planName(plan: Plan): string {

@@ -1,6 +1,7 @@
 /**
- * Selects the plan that runs a product: the tuned one if this product was tuned on this GPU, else the one predicted
- * fastest. Every kernel call needs a plan, so selections are cached under a short string.
+ * Selects the plan that runs a product: the tuned one if this product was tuned on this GPU, else the one for which
+ * the user is predicted to wait least (user_time.ts). Every kernel call needs a plan, so selections are cached under a
+ * short string.
  *
  * Kernels are synchronous, but storage is asynchronous. Products that run before the stored plans have arrived
  * (plan_cache.ts) use the predicted plan; warmUp and tune wait for the stored ones.
@@ -8,11 +9,14 @@
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
 import {watchLoss} from '../../kernels/webgpu/device_loss.js';
-import {describePlan, isDenseFallback, planName, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
+import {
+  describePlan, isDenseFallback, planName, programCount, type MatMulProblem, type Plan,
+} from '../../kernels/webgpu/plan.js';
 import {predict, type Prediction} from './cost_model.js';
 import {adapterNames, FITTED_FAMILY, profileOf, type AdapterNames, type DeviceProfile} from './device_profile.js';
 import {forcedPlan, printPlan} from './plan_flags.js';
 import {adapterKey, mergeRecords, productKey, type TunedPlan, type TuningRecord} from './plan_cache.js';
+import {userMs} from './user_time.js';
 
 /** Largest number of cached selections: enough for any model, a bound for an app whose rows never repeat. */
 const MAX_SELECTIONS = 4096;
@@ -27,6 +31,8 @@ const FEW_ROWS = 16;
 export interface RankedPlan {
   plan: Plan;
   prediction: Prediction;
+  /** Predicted ms that the user waits, host time included. */
+  userMs: number;
 }
 
 /** Selects plans on one device. */
@@ -88,25 +94,30 @@ export class PlanChooser {
     if (tuned) {
       const {plan, tuned: {ms}} = tuned;
       return {
-        plan, prediction: predict(plan, problem, this.profile),
+        ...this.rank(plan, problem),
         why: `measured: ${(ms * 1000).toFixed(1)} µs${unmet}`,
       };
     }
-    const [{plan, prediction}] = ranked;
+    const [best] = ranked;
+    const {plan, prediction} = best;
     const sparse = isDenseFallback(plan) ? ranked.find(each => !isDenseFallback(each.plan)) : undefined;
     const slower = sparse && `; the best sparse plan is predicted to take ` +
-        `${(sparse.prediction.ms / prediction.ms).toFixed(2)} times as long`;
-    return {
-      plan, prediction,
-      why: `predicted fastest of ${ranked.length}, bound by ${prediction.bound}${slower ?? ''}${unmet}`,
-    };
+        `${(sparse.userMs / best.userMs).toFixed(2)} times as long`;
+    const hostMs = programCount(plan, problem.rows) * this.profile.hostUs * 1e-3;
+    const bound = hostMs > prediction.ms ? 'the host' : prediction.bound;
+    return {...best, why: `predicted fastest of ${ranked.length}, bound by ${bound}${slower ?? ''}${unmet}`};
   }
 
-  /** All candidate plans, the one predicted fastest first. Of equal predictions, the earlier candidate is first. */
+  /** All candidate plans, the fastest for the user first. Of equal predictions, the earlier candidate is first. */
   ranked(problem: MatMulProblem): RankedPlan[] {
     return candidatePlans(problem, this.limits)
-      .map(plan => ({plan, prediction: predict(plan, problem, this.profile)}))
-      .sort((a, b) => a.prediction.ms - b.prediction.ms);
+      .map(plan => this.rank(plan, problem))
+      .sort((a, b) => a.userMs - b.userMs);
+  }
+
+  private rank(plan: Plan, problem: MatMulProblem): RankedPlan {
+    const prediction = predict(plan, problem, this.profile);
+    return {plan, prediction, userMs: userMs(prediction.ms, plan, problem.rows, this.profile)};
   }
 
   /** The plan measured for this product or for a similar number of rows, if it is still a candidate. */

@@ -15,7 +15,7 @@
 import {gemmGeometry, stepsPerSlice} from '../../kernels/webgpu/gemm/geometry.js';
 import {STRATEGIES} from '../../kernels/webgpu/gemm/strategies.js';
 import {gemvGeometry, keptPerSplit} from '../../kernels/webgpu/gemv/config.js';
-import {isDenseFallback, transposedX, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
+import {isDenseFallback, programCount, transposedX, type MatMulProblem, type Plan} from '../../kernels/webgpu/plan.js';
 import {partShapes} from '../format/nm_sparse_matrix.js';
 import {STORAGE, type StorageDtype} from '../format/storage.js';
 import {indexBits} from '../format/pack.js';
@@ -23,7 +23,7 @@ import {keptRowCount, type NMPattern} from '../format/pattern.js';
 import type {DeviceProfile} from './device_profile.js';
 
 export interface Prediction {
-  /** Predicted ms of one product, all its passes together. */
+  /** Predicted ms of one product on the GPU, all its programs together. */
   ms: number;
   /** The bottleneck: the largest of the four below. */
   bound: 'compute' | 'memory' | 'workgroup memory' | 'launch';
@@ -47,6 +47,8 @@ export const COST = {
    * 4 out, in which its four schedulers could start 32.
    */
   vecOps: 30.6,
+  /** Cost of the scalar loads of one vec4 of a row-major x, beyond that of one vec4 load, in multiply-adds. */
+  columnOps: 130,
   /**
    * Cost of each distinct address that a subgroup of the GEMV loads from, in multiply-adds per thread. One address is a
    * word of x, a word of offsets, or a vec4 of the transposed x (four rows).
@@ -109,15 +111,9 @@ interface Work {
   memoryBytes: number;
 }
 
-/** The passes before and after the main program: ms of memory traffic, and how many there are. */
-interface Passes {
-  ms: number;
-  count: number;
-}
-
 export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfile): Prediction {
   const work = plan.kind === 'gemv' ? gemvWork(plan, problem, profile) : gemmWork(plan, problem, profile);
-  const passes = passesOf(plan, problem, profile);
+  const passesMs = msOfPasses(plan, problem, profile);
   const {cores, tflops, threadsPerCore, memoryGBs, cacheGBs, workgroupMemoryGBs} = profile;
   const onBusiest = Math.ceil(work.workgroups / cores);
   const occupancy = residentWorkgroups(work, profile);
@@ -138,12 +134,12 @@ export function predict(plan: Plan, problem: MatMulProblem, profile: DeviceProfi
   const compute = (waves - 1) * wave(resident) + wave(onBusiest - (waves - 1) * resident);
   const workgroupMemory = (onBusiest * work.sharedBytes) / workgroupMemoryRate;
   const memory = Math.max((onBusiest * work.loadedBytes) / cacheRate, work.memoryBytes / (memoryGBs * 1e6));
-  const launch = (1 + passes.count) * profile.launchUs * 1e-3;
+  const launch = programCount(plan, problem.rows) * profile.launchUs * 1e-3;
   const longest = Math.max(compute, memory, workgroupMemory);
   const others = compute + memory + workgroupMemory - longest;
   const overlapLoss = plan.kind === 'gemm' ? COST.overlapLoss : COST.gemvOverlapLoss;
-  const ms = longest + overlapLoss * others + passes.ms + launch;
-  const terms = {compute, memory: memory + passes.ms, 'workgroup memory': workgroupMemory, launch};
+  const ms = longest + overlapLoss * others + passesMs + launch;
+  const terms = {compute, memory: memory + passesMs, 'workgroup memory': workgroupMemory, launch};
   const bound = (Object.keys(terms) as Prediction['bound'][]).reduce((a, b) => terms[b] > terms[a] ? b : a);
   return {
     ms, bound, compute, memory: terms.memory, workgroupMemory, launch, efficiency: rooflineMs(problem, profile) / ms,
@@ -184,6 +180,7 @@ function gemmWork(
   // Columns of one thread in several groups need several rows of x.
   const xReads = threadRows * (groupsInTile > 1 ? Math.max(1, threadCols / pattern.vectorLength) : 1);
   const vecsMoved = loadsPerThread + extraStores(config, sliceThreads);
+  const columns = config.xLayout === 'row-major' ? Math.ceil((xRows * tileRows) / 4 / sliceThreads) : 0;
   const opsPerRow = threadRows * threadCols + COST.pickOps * picks;
   // K-tiles are computed whole, and every slice of every split has the same number.
   const kTilesPerSlice = stepsPerSlice(config, keptRowCount(k, pattern), splits);
@@ -200,7 +197,8 @@ function gemmWork(
     threads,
     workgroupBytes,
     registersPerThread: threadRows * threadCols + COST.loadRegisters * loadsPerThread + COST.threadRegisters,
-    ops: sliceThreads * (keptRows * opsPerRow + kTilesPerSplit * vecsMoved * COST.vecOps) *
+    ops: sliceThreads *
+      (keptRows * opsPerRow + kTilesPerSplit * (vecsMoved * COST.vecOps + columns * COST.columnOps)) *
       (1 + COST.sliceOps * Math.log2(config.slices)),
     sharedBytes: keptRows * (SHARED_READ * sliceThreads * ((xReads + threadCols) / 4 + picks) + 4 * tileCols) +
       4 * kTilesPerSplit * xRows * tileRows,
@@ -267,8 +265,8 @@ function gemvWork(
   };
 }
 
-/** The transpose of x, the decompression of W and the sum over splits: each takes as long as its bytes. */
-function passesOf(plan: Plan, {rows, shape, pattern, dtype}: MatMulProblem, profile: DeviceProfile): Passes {
+/** ms of the transpose of x, the decompression of W and the sum over splits: each takes as long as its bytes. */
+function msOfPasses(plan: Plan, {rows, shape, pattern, dtype}: MatMulProblem, profile: DeviceProfile): number {
   const [k, n] = shape;
   const traffic: number[] = [];
   const {kMajor, stride} = transposedX(plan, rows);
@@ -281,8 +279,8 @@ function passesOf(plan: Plan, {rows, shape, pattern, dtype}: MatMulProblem, prof
   if (plan.splits > 1) {
     traffic.push(4 * rows * n * (plan.splits + 1));
   }
-  const ms = traffic.map(bytes => bytes / (inCache(bytes, profile) ? profile.cacheGBs : profile.memoryGBs) / 1e6);
-  return {ms: ms.reduce((sum, each) => sum + each, 0), count: traffic.length};
+  return traffic.map(bytes => bytes / (inCache(bytes, profile) ? profile.cacheGBs : profile.memoryGBs) / 1e6)
+    .reduce((sum, each) => sum + each, 0);
 }
 
 function inCache(bytes: number, {cacheBytes}: DeviceProfile): boolean {

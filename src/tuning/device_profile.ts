@@ -6,6 +6,7 @@
  * A profile only ranks programs, so the ratios of its figures matter, and members of a family have similar ratios.
  * measure/probes.ts measures the rates of the GPU at hand.
  */
+import {env} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 
 export interface DeviceProfile {
@@ -22,6 +23,8 @@ export interface DeviceProfile {
   workgroupMemoryGBs: number;
   /** What a dispatch costs that waits for the one before, µs. */
   launchUs: number;
+  /** What a tfjs program costs outside the GPU: JavaScript, and in a browser the GPU process; sustained, µs. */
+  hostUs: number;
   /** Cores: what a workgroup runs on (SM, CU, Xe core, shader core). */
   cores: number;
   /** Threads in flight that keep one core busy, and its workgroup memory, which bounds how many workgroups share it. */
@@ -43,6 +46,12 @@ export interface AdapterNames {
 
 /** The family that the cost model was fitted to. All other profiles are guesses from public figures. */
 export const FITTED_FAMILY = 'NVIDIA Hopper';
+
+/**
+ * Host time of a program, in µs, where it was not measured: medians of Node 20 with Dawn and of Chromium 156, on the
+ * machine of docs/benchmarks.md. A page sends every call to the browser's GPU process.
+ */
+const HOST_US = {node: 40, page: 50};
 
 const KB = 1024;
 const MB = 1024 * KB;
@@ -111,8 +120,9 @@ export function profileOf(
     reservedBytes, registersPerThread,
   ] = figures;
   return {
-    name, tflops, memoryGBs, cacheBytes, cacheGBs, workgroupMemoryGBs, launchUs, cores, threadsPerCore, coreMemoryBytes,
-    reservedBytes, registersPerThread,
+    name, tflops, memoryGBs, cacheBytes, cacheGBs, workgroupMemoryGBs, launchUs,
+    hostUs: env().get('IS_NODE') ? HOST_US.node : HOST_US.page,
+    cores, threadsPerCore, coreMemoryBytes, reservedBytes, registersPerThread,
   };
 }
 

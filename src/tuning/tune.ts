@@ -19,6 +19,7 @@ import {
   checkTuneArguments, toProblem, type CheckedOptions, type ProductShape, type SkippedProduct, type TunedProduct,
   type TuneOptions, type TuneProgress, type TuneReport,
 } from './tune_options.js';
+import {userMs} from './user_time.js';
 
 /** Plans that tune() measures for each product. */
 const CANDIDATES = 8;
@@ -145,7 +146,9 @@ async function measureProduct(
     chooser.learn({profile: await measureProfile(webgpu), plans: {}});
   }
   const others = chooser.ranked(problem).map(({plan}) => plan).filter(plan => planName(plan) !== planName(untuned));
-  const fastest = await fastestPlan(webgpu, problem, [untuned, ...others.slice(0, candidates - 1)], deadline);
+  const fastest = await fastestPlan(
+    webgpu, problem, [untuned, ...others.slice(0, candidates - 1)], deadline,
+    (gpuMs, plan) => userMs(gpuMs, plan, problem.rows, chooser.profile));
   const {plan, ms, defaultMs} = fastest;
   const record = {plans: {[productKey(problem)]: [{rows: problem.rows, plan: planName(plan), ms, defaultMs}]}};
   chooser.learn(record);

@@ -63,12 +63,21 @@ const ladder = (notation: string): Variant[] => RUNGS.map(([name, config]) => {
     plan: ({epilogue}) => ({
       kind: 'gemm', splits: 1, expand: false,
       config: {
-        pattern, dtype: 'float32', alignedCols: true, strategy: 'window', tileRows: 64, tileCols: 64, threadRows: 8,
-        threadCols: 8, block: 1, unroll: 1, xPad: 0, buffers: 1, slices: 1, partial: false, epilogue, ...config,
+        pattern, dtype: 'float32', alignedCols: true, strategy: 'window', xLayout: 'k-major', tileRows: 64,
+        tileCols: 64, threadRows: 8, threadCols: 8, block: 1, unroll: 1, xPad: 0, buffers: 1, slices: 1,
+        partial: false, epilogue, ...config,
       },
     }),
   };
 });
+
+/** The patterns of products of one's own, unless others are named. */
+export const OWN_PATTERNS = ['8:32v32', '4:32v32', '2:4'];
+
+/** Returns a suite of products of one's own. */
+export function ownSuite(points: Point[], notations = OWN_PATTERNS): Suite {
+  return {points, variants: patterns(notations)};
+}
 
 const DECODE_PATTERNS = ['16:32v32', '8:32v32', '2:4'];
 

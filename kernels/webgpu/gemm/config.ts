@@ -16,8 +16,15 @@ import type {EpilogueConfig} from '../wgsl/epilogue.js';
  */
 export type GemmStrategy = 'packed' | 'window' | 'spread' | 'dense';
 
+/**
+ * How x lies in memory. row-major: [rows, k], as tfjs has it. k-major: transposed to [k][padded rows] by a dispatch of
+ * its own, so that every load is a vec4 along rows.
+ */
+export type XLayout = 'row-major' | 'k-major';
+
 export interface GemmConfig extends CompressedConfig {
   strategy: GemmStrategy;
+  xLayout: XLayout;
   /** Workgroup tile: rows × columns of y per workgroup. */
   tileRows: number;
   tileCols: number;

@@ -3,7 +3,8 @@
  * one vec4 of a row in every pass; `xRow` and `wRow` are its rows in the first pass, later passes follow at a fixed
  * distance. What does not change from K-tile to K-tile is computed before the first.
  *
- * The strategies differ in what they load, see strategies.ts.
+ * The strategies differ in what they load, see strategies.ts. A register of x holds four rows of y at one k. If x is
+ * row-major, four scalar loads make it: that transposes x on its way to workgroup memory.
  */
 import {indexBits} from '../../../src/format/pack.js';
 import {STORAGE} from '../../../src/format/storage.js';
@@ -37,17 +38,23 @@ export interface LoadContext {
 /** The loads of a strategy, in the order of their registers. */
 export type MakeLoads = (context: LoadContext, firstRegister: number) => LoadItem[];
 
+/** WGSL: four rows of a row-major x at one k, as a vec4. `starts`: where each row begins. */
+export const X_COLUMN = `
+      fn xColumn(starts: vec4<u32>, k: u32) -> vec4<f32> {
+        return vec4<f32>(f32(x[starts.x + k]), f32(x[starts.y + k]), f32(x[starts.z + k]), f32(x[starts.w + k]));
+      }`;
+
 /** Only the last pass may be partial: there, threads without a row skip it. */
 function within(row: string, pass: number, perPass: number, count: number, code: string): string {
   return (pass + 1) * perPass <= count ? code : `if (${row} + ${pass * perPass}u < ${count}u) {${code}}`;
 }
 
 function xItems(
-    {geometry: {xRows, threadsY}, xRowsPerPass}: LoadContext,
+    {config: {xLayout}, geometry: {xRows, threadsY}, xRowsPerPass}: LoadContext,
     place: (pass: number) => {row: string; inside: string; at: string}): LoadItem[] {
   return range(Math.ceil(xRows / xRowsPerPass)).map((pass): LoadItem => {
     const {row, inside, at} = place(pass);
-    const load = `x[(${row}) * xStride + xFrom]`;
+    const load = xLayout === 'k-major' ? `x[(${row}) * xStride + xFrom]` : `xColumn(xFrom, ${row})`;
     return {
       type: 'vec4<f32>',
       fetch: (to, guarded) => within('xRow', pass, xRowsPerPass, xRows, `
@@ -197,17 +204,24 @@ export interface Loads {
 
 /** @param makers what a strategy loads, in the order of its registers. */
 export function loadsOf(config: GemmConfig, geometry: GemmGeometry, makers: readonly MakeLoads[]): Loads {
-  const {tileRows, tileCols, block, slices} = config;
+  const {tileRows, tileCols, block, slices, xLayout} = config;
   const {sliceThreads, keptPerBlock} = geometry;
   const [xVecs, wVecs] = [tileRows / 4, tileCols / 4];
   const xRowsPerPass = sliceThreads / xVecs;
   const declare = [
-    `let xLane = thread % ${xVecs}u;`,
-    // `const` lets the compiler fold every index computed from it.
-    xRowsPerPass === 1 ? 'const xRow = 0u;' : `let xRow = thread / ${xVecs}u;`,
+    ...xLayout === 'k-major' ? [
+      `let xLane = thread % ${xVecs}u;`,
+      // `const` lets the compiler fold every index computed from it.
+      xRowsPerPass === 1 ? 'const xRow = 0u;' : `let xRow = thread / ${xVecs}u;`,
+      `let xFrom = xStart + xLane;`,
+    ] : [
+      // Neighbouring threads read neighbours along k, of four rows each.
+      `let xLane = thread / ${xRowsPerPass}u;`,
+      xRowsPerPass === 1 ? 'const xRow = 0u;' : `let xRow = thread % ${xRowsPerPass}u;`,
+      `let xFrom = min((xStart + xLane) * 4u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(u32(uniforms.rows) - 1u)) * depth;`,
+    ],
     `let wLane = thread % ${wVecs}u;`,
     `let wRow = thread / ${wVecs}u;`,
-    `let xFrom = xStart + xLane;`,
   ];
   const words: LoadContext['words'] = new Map();
   const context = {config, geometry, declare, words, xRowsPerPass, wRowsPerPass: sliceThreads / wVecs};

@@ -12,15 +12,18 @@
  * memory as well, which saves one barrier per K-tile. With several `slices`, groups of threads take alternate K-tiles
  * of the same tile of y and add up their accumulators at the end: split-K within a workgroup.
  *
- * x arrives transposed, [k][rows padded to whole tiles] (transpose_webgpu.ts). Whichever row of k an index selects is
- * then contiguous, and every load is a vec4 along rows. If the tile is tall enough, the 32 lanes of a subgroup form a
- * patch 4 threads wide and 8 tall. It spans so few columns that at L = 32 they belong to one group: all lanes use the
- * same index.
+ * A k-major x arrives transposed, [k][rows padded to whole tiles] (transpose_webgpu.ts). Whichever row of k an index
+ * selects is then contiguous, and every load is a vec4 along rows. A row-major x needs no dispatch before this one.
+ * With few rows that saves more than the scalar loads cost (loads.ts).
  *
- * Edges cost interior tiles nothing. Columns past n are computed but not stored, and rows past `rows` are zero padding
- * of x. Kept rows past w read as zeros, as do rows of x past k in zero-filled windows; only the guarded loop over the
- * last K-tiles checks for them. Every split runs the same number of K-tiles, even empty ones: a barrier may depend on
- * uniform values only, and WGSL does not count tfjs's copy of the workgroup ID as uniform.
+ * If the tile is tall enough, the 32 lanes of a subgroup form a patch 4 threads wide and 8 tall. It spans so few
+ * columns that at L = 32 they belong to one group: all lanes use the same index.
+ *
+ * Edges cost interior tiles nothing. Columns past n are computed but not stored. Rows past `rows` are zero padding of a
+ * k-major x; of a row-major x they repeat the last row. Kept rows past w read as zeros, as do rows of x past k in
+ * zero-filled windows; only the guarded loop over the last K-tiles checks for them. Every split runs the same number
+ * of K-tiles, even empty ones: a barrier may depend on uniform values only, and WGSL does not count tfjs's copy of the
+ * workgroup ID as uniform.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {foldDispatch, guardedStore, int32Uniforms, range, type ProductSize} from '../program_util.js';
@@ -29,7 +32,7 @@ import {epilogueComponents, epilogueInputs, epilogueSnippet, epilogueUniforms} f
 import type {GemmConfig, GemmGeometry} from './config.js';
 import {gemmGeometry, paddedRows, stepsPerSlice} from './geometry.js';
 import {multiply} from './inner_loop.js';
-import {loadsOf, type Loads} from './loads.js';
+import {loadsOf, X_COLUMN, type Loads} from './loads.js';
 import {STRATEGIES} from './strategies.js';
 
 export class NMGemmProgram implements WebGPUProgram {
@@ -47,7 +50,7 @@ export class NMGemmProgram implements WebGPUProgram {
 
   constructor(private readonly config: GemmConfig, size: ProductSize, splits: number, maxDispatch: number) {
     const {rows, cols, depth, keptRows, wordsPerGroup} = size;
-    const {tileRows, tileCols, partial, epilogue, alignedCols} = config;
+    const {tileRows, tileCols, partial, epilogue, alignedCols, xLayout} = config;
     const {readsIndices, wholeKTiles} = STRATEGIES[config.strategy];
     this.geometry = gemmGeometry(config);
     this.outputShape = partial ? [splits, rows, cols] : [rows, cols];
@@ -60,7 +63,8 @@ export class NMGemmProgram implements WebGPUProgram {
     const indexInput = readsIndices ? ['indices'] : [];
     this.variableNames = ['x', 'values', ...indexInput, ...epilogueInputs(epilogue)];
     this.variableComponents = [
-      4, valuesComponents(config), ...indexInput.map(() => 1), ...epilogueComponents(epilogue, this.outputComponent),
+      xLayout === 'k-major' ? 4 : 1, valuesComponents(config), ...indexInput.map(() => 1),
+      ...epilogueComponents(epilogue, this.outputComponent),
     ];
     this.uniforms = 'rows : i32, cols : i32, depth : i32, keptRows : i32, wordsPerGroup : i32, xStride : i32, ' +
         'colTiles : i32, steps : i32, fullSteps : i32' + epilogueUniforms(epilogue);
@@ -92,6 +96,7 @@ export class NMGemmProgram implements WebGPUProgram {
       ${readsIndices ? indicesSnippet(config) : ''}
       ${valuesSnippet(config)}
       ${epilogueSnippet(config.epilogue, this.outputComponent)}
+      ${config.xLayout === 'row-major' ? X_COLUMN : ''}
       struct XRow {
         at: array<array<vec4<f32>, ${threadsY}>, ${threadRows / 4}>,${xPad ? `
         pad: vec4<f32>,` : ''}

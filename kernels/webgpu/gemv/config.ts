@@ -3,12 +3,15 @@
  * hold (rows, columns, k) are uniforms. This file also derives the sizes that follow from a configuration, for the
  * program, the candidates, the cost model and the tests.
  */
+import type {XLayout} from '../gemm/config.js';
 import type {CompressedConfig} from '../wgsl/compressed.js';
 import type {EpilogueConfig} from '../wgsl/epilogue.js';
 
 export interface GemvConfig extends CompressedConfig {
   /** Rows of y per workgroup. Rows past the last are computed from the last row of x and not stored. */
   rows: 1 | 2 | 4 | 8 | 16;
+  /** Up to two rows, only row-major. */
+  xLayout: XLayout;
   /** vec4 columns per workgroup: the length of the contiguous segments that it reads from rows of W. */
   vecCols: 4 | 8 | 16 | 32;
   /** Kept rows each slice processes per loop iteration. */
@@ -31,7 +34,7 @@ const MAX_LAST_SUMS = 8;
 const MAX_SPREAD = 4;
 
 /** What a configuration implies. */
-export function gemvGeometry({vecCols, turn, rows, threads, pattern: {n, m, vectorLength}}: GemvConfig) {
+export function gemvGeometry({vecCols, turn, rows, xLayout, threads, pattern: {n, m, vectorLength}}: GemvConfig) {
   const slices = threads / vecCols;
   const levels: number[] = [];
   let left = slices;
@@ -49,7 +52,7 @@ export function gemvGeometry({vecCols, turn, rows, threads, pattern: {n, m, vect
     /** Kept rows that all slices of a workgroup process per iteration. */
     turnRows: slices * turn,
     /** Whether x arrives transposed, [k][rows padded to a multiple of `rows`]. */
-    kMajor: rows >= 4,
+    kMajor: xLayout === 'k-major',
     /** Whether weights are scattered into windows of zeros, so that whole windows of x are read in order. */
     spread: rows >= 4 && n !== m && vectorLength < 4 && turn % n === 0 && m <= MAX_SPREAD * n,
     /** Rows whose accumulators are reduced in workgroup memory at once. */

@@ -13,11 +13,13 @@
  * so x is loaded when it is used and offsets are prefetched one iteration ahead. The loop has no branch: a slice's last
  * iteration, which prefetches nothing and may be partial, comes after it.
  *
- * Up to two rows, x is read in place, row-major: it stays in the cache. With more, that would be one load for every
- * four multiply-adds, so x arrives transposed (passes/transpose_webgpu.ts) and a load brings four rows. Narrow groups
- * still need one load of x for each weight, and each column of a subgroup loads from another address. If windows are
- * short, the weights are scattered into windows of zeros instead (`spread`): x is then read in order and shared by all
- * columns. An infinite x times a dropped weight is then NaN, as in a dense product.
+ * Up to two rows, x is read row-major, as tfjs has it: it stays in the cache. With more rows, that is one load for
+ * every four multiply-adds, unless x arrives transposed (k-major, passes/transpose_webgpu.ts): a load then brings four
+ * rows, at the price of another dispatch.
+ *
+ * Narrow groups still need one load of x for each weight, and each column of a subgroup loads from another address. If
+ * windows are short, the weights are scattered into windows of zeros instead (`spread`): x is then read in order and
+ * shared by all columns. An infinite x times a dropped weight is then NaN, as in a dense product.
  */
 import type {WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {indexBits} from '../../../src/format/pack.js';
@@ -189,11 +191,16 @@ function iteration(config: GemvConfig, reads: Reads, isLast: boolean): string {
 }
 
 /** An iteration whose weights are scattered into windows of zeros, of which the last of all may be short. */
-function zeroFilledIteration({rows, turn, pattern}: GemvConfig, {groups}: Reads, isLast: boolean): string {
-  const {n, m} = pattern;
+function zeroFilledIteration(config: GemvConfig, {groups}: Reads, isLast: boolean): string {
+  const {rows, turn, pattern, pattern: {n, m}} = config;
+  const {kMajor} = gemvGeometry(config);
   const unpacked = (u: number) => isLast ?
     `select(vec4<f32>(0.0), unpack4(value${u}), j + ${u}u < end)` : `unpack4(value${u})`;
-  const xAt = (i: number) => isLast ? `select(vec4<f32>(0.0), x[at + ${i}u], row <= lastRow)` : `x[at + ${i}u]`;
+  const zero = kMajor ? 'vec4<f32>(0.0)' : '0.0';
+  const xAt = (i: number) => {
+    const load = kMajor ? `x[at + ${i}u]` : `f32(x[x${i} + at])`;
+    return isLast ? `select(${zero}, ${load}, row <= lastRow)` : load;
+  };
   return `
             let words = vec4<u32>(${range(4).map(c => `word0_${(c * groups.length) >> 2}`).join(', ')});${
   range(turn).map(u => `
@@ -201,10 +208,11 @@ function zeroFilledIteration({rows, turn, pattern}: GemvConfig, {groups}: Reads,
             let weight${u} = ${unpacked(u)};`).join('')}${range((turn / n) * m).map(row => `
             {
               let row = (j / ${n}u) * ${m}u + ${row}u;
-              let at = ${isLast ? 'min(row, lastRow)' : 'row'} * xStride + xStart;${range(rows / 4).map(i => `
-              let x${i} = ${xAt(i)};`).join('')}
+              let at = ${isLast ? 'min(row, lastRow)' : 'row'}${kMajor ? ' * xStride + xStart' : ''};${
+  range(kMajor ? rows / 4 : rows).map(i => `
+              let in${i} = ${xAt(i)};`).join('')}
               let weight = ${spreadWeight(row, pattern)};${range(rows).map(r => `
-              sum${r} += x${r >> 2}[${r & 3}] * weight;`).join('')}
+              sum${r} += ${kMajor ? `in${r >> 2}[${r & 3}]` : `in${r}`} * weight;`).join('')}
             }`).join('')}`;
 }
 

@@ -14,7 +14,7 @@ const ROUND_MS = 10;
 const ROUNDS = 5;
 /** Largest number of products in a round. */
 const MAX_RUNS = 2000;
-/** A plan is dropped after a round if it takes more than this multiple of the fastest plan's time. */
+/** A plan is dropped after a round if it costs more than this multiple of the cheapest plan. */
 const HOPELESS = 1.5;
 /** A plan replaces the default only if it takes less than this fraction of its time; smaller differences are noise. */
 const CLEARLY_FASTER = 0.98;
@@ -28,6 +28,9 @@ export interface FastestPlan {
   defaultMs: number;
 }
 
+/** ms that the user waits for a product that takes `gpuMs` on the GPU. */
+export type PlanCost = (gpuMs: number, plan: Plan) => number;
+
 interface Contender {
   plan: Plan;
   times: number[];
@@ -36,12 +39,14 @@ interface Contender {
 }
 
 /**
+ * Measures the plans on the GPU, and picks the one that costs the user least.
  * @param plans the first is the default, which is kept unless another is clearly faster and computes the same.
  * @param deadline as of performance.now(): no measurement begins after it; those finished by then decide.
  * @throws Error if the default fails or is not measured in time.
  */
 export async function fastestPlan(
-    backend: WebGPUBackend, problem: MatMulProblem, plans: Plan[], deadline: number): Promise<FastestPlan> {
+    backend: WebGPUBackend, problem: MatMulProblem, plans: Plan[], deadline: number,
+    cost: PlanCost = gpuMs => gpuMs): Promise<FastestPlan> {
   const sample = new SampleProduct(backend, problem);
   const clock = new GpuClock(backend.device);
   try {
@@ -59,7 +64,7 @@ export async function fastestPlan(
       }
     }
     await timeOneRun(clock, sample.encoder(first.plan), {leastMs: WARM_UP_MS, mostRuns: MAX_RUNS});
-    await measureRounds(sample, clock, contenders, deadline);
+    await measureRounds(sample, clock, contenders, deadline, cost);
     if (first.times.length === 0) {
       throw new Error('the deadline passed before the first measurement');
     }
@@ -68,10 +73,10 @@ export async function fastestPlan(
     if (timed[0] !== first) {
       throw new Error('it takes less time than the clock of this device can measure');
     }
-    const best = timed.reduce((a, b) => median(b.times) < median(a.times) ? b : a);
-    const defaultMs = median(first.times);
-    const {plan, times} = median(best.times) < CLEARLY_FASTER * defaultMs ? best : first;
-    return {plan, ms: median(times), defaultMs};
+    const costOf = ({plan, times}: Contender) => cost(median(times), plan);
+    const best = timed.reduce((a, b) => costOf(b) < costOf(a) ? b : a);
+    const {plan, times} = costOf(best) < CLEARLY_FASTER * costOf(first) ? best : first;
+    return {plan, ms: median(times), defaultMs: median(first.times)};
   } finally {
     sample.dispose();
   }
@@ -84,7 +89,7 @@ async function contender(sample: SampleProduct, plan: Plan): Promise<Contender> 
 
 /** Adds the time of each round to the contenders' times, until the deadline. */
 async function measureRounds(
-    sample: SampleProduct, clock: GpuClock, all: Contender[], deadline: number): Promise<void> {
+    sample: SampleProduct, clock: GpuClock, all: Contender[], deadline: number, cost: PlanCost): Promise<void> {
   let running = all;
   for (let round = 0; round < ROUNDS; ++round) {
     for (const each of running) {
@@ -96,9 +101,10 @@ async function measureRounds(
       each.times.push(ms);
       each.runs = runs;
     }
-    const fastest = Math.min(...running.map(({times}) => median(times)));
+    const costOf = ({plan, times}: Contender) => cost(median(times), plan);
+    const least = Math.min(...running.map(costOf));
     // The default stays, because the result reports its time.
-    running = running.filter((each, i) => i === 0 || median(each.times) <= HOPELESS * fastest);
+    running = running.filter((each, i) => i === 0 || costOf(each) <= HOPELESS * least);
   }
 }
 

@@ -1,10 +1,12 @@
 /**
  * Measures the rates of a GPU with four small programs, each limited by one thing: multiply-adds, workgroup memory,
- * memory, dispatches. device_profile.ts can only look them up. The benchmark uses the same programs.
+ * memory, dispatches. Measures the host time of a program as well. device_profile.ts can only look these figures up.
+ * The benchmark uses the same programs.
  *
  * WebGPU does not report the number of cores, in which members of a family differ (tenfold at Apple); it is scaled with
  * the measured arithmetic.
  */
+import {add, fill} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {largestTensor} from '../../../kernels/webgpu/run_passes.js';
 import {adapterNames, plausible, profileOf, type DeviceProfile} from '../device_profile.js';
@@ -19,6 +21,9 @@ const REPEAT_MS = 100;
 const MAX_RUNS = 2000;
 /** Bytes copied; twice this passes through memory, more than a last-level cache holds. */
 const COPY_BYTES = 64 * 1024 * 1024;
+/** Programs that the host sets up in a row, and the size of their tensors: too small for the GPU to fall behind. */
+const HOST_PROGRAMS = 400;
+const HOST_ELEMENTS = 256;
 /** vec4s that a thread copies. */
 export const VECS_PER_THREAD = 16;
 
@@ -135,6 +140,27 @@ async function timeDispatch(clock: GpuClock, program: Program, workgroups: numbe
   return best.ms;
 }
 
+/**
+ * Measures the host time of one program, in µs: small additions in a row, until the GPU has executed them all.
+ */
+async function measureHostUs({device}: WebGPUBackend): Promise<number> {
+  const a = fill([HOST_ELEMENTS], 1); // a program, so it lies on the GPU
+  const time = async (count: number) => {
+    const start = performance.now();
+    for (let i = 0; i < count; ++i) {
+      add(a, a).dispose();
+    }
+    await device.queue.onSubmittedWorkDone();
+    return (performance.now() - start) / count;
+  };
+  try {
+    await time(HOST_PROGRAMS);
+    return Math.min(await time(HOST_PROGRAMS), await time(HOST_PROGRAMS)) * 1000;
+  } finally {
+    a.dispose();
+  }
+}
+
 /** Measures the profile of the backend's GPU, in about half a second; figures that can't be measured are looked up. */
 export async function measureProfile(backend: WebGPUBackend): Promise<DeviceProfile> {
   const {device} = backend;
@@ -163,6 +189,7 @@ export async function measureProfile(backend: WebGPUBackend): Promise<DeviceProf
       cacheGBs: (known.cacheGBs * memoryGBs) / known.memoryGBs,
       workgroupMemoryGBs: (workgroups * THREADS * READ_LOOPS * READS_PER_LOOP * 16) / workgroupMs / 1e6,
       launchUs: launchMs * 1000,
+      hostUs: await measureHostUs(backend),
       cores: Math.max(1, Math.round((known.cores * tflops) / known.tflops)),
     }) ?? known;
   } finally {

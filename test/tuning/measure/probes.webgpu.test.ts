@@ -122,6 +122,8 @@ describe('a measured profile', () => {
     // Software or not: no device multiplies slower than a pocket calculator or faster than a thousand GPUs.
     expect(measured.tflops).to.be.within(1e-4, 1e5);
     expect(measured.memoryGBs).to.be.within(0.1, 1e5);
+    // A program: at least a bind group and a dispatch; at most what nobody would use.
+    expect(measured.hostUs).to.be.within(1, 1e5);
   });
 
   /** The profile measured when every pass takes this long. */
