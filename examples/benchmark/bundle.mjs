@@ -42,10 +42,10 @@ async function run(entry, outfile, args) {
 }
 
 async function bundlePage(folder) {
-  const entryPoints = ['page', 'backends'].map(name => `${HERE}/page/${name}.ts`);
+  const entryPoints = ['page', 'backends', 'models'].map(name => `${HERE}/page/${name}.ts`);
   await build({...COMMON, entryPoints, outdir: folder, platform: 'browser'});
   mkdirSync(folder, {recursive: true});
-  for (const page of ['index.html', 'backends.html']) {
+  for (const page of ['index.html', 'backends.html', 'models.html']) {
     copyFileSync(`${HERE}/page/${page}`, `${folder}/${page}`);
   }
   const wasm = 'node_modules/@tensorflow/tfjs-backend-wasm/dist';

@@ -9,6 +9,7 @@ import {largestError, referenceOf} from '../../examples/benchmark/harness/check.
 import {drawMatrix, drawX, visitColumn, xAt, type MatrixSpec} from '../../examples/benchmark/harness/data.js';
 import {LEAST_EFFORT, Stopwatch} from '../../examples/benchmark/harness/measure.js';
 import {multiplyAsUsersDo, multiplyWith, problemOf} from '../../examples/benchmark/harness/product.js';
+import {ownProducts} from '../../examples/benchmark/harness/arguments.js';
 import {runBenchmark, type Options} from '../../examples/benchmark/harness/run.js';
 import {checkIndices} from '../../src/format/validate.js';
 import {chooserOf} from '../../src/tuning/choose.js';
@@ -165,6 +166,25 @@ describe('the suite smoke', () => {
     expect(names).to.deep.equal(['3', '1 tf.matMul', '1 dense', '1 2:4']);
   });
 
+  it('gives way to products of one\'s own', async () => {
+    const names: string[] = [];
+    const own = {...ownProducts('3x40x64', '8:32v32')!, isTrial: true};
+    await runBenchmark(webgpu(), {suites: [], own}, {
+      started: ({total}) => names.push(String(total)),
+      measured: ({suite, rows, n, k, kernel}) => names.push(`${suite} ${rows}×${n}×${k} ${kernel}`),
+      failed: ({why}) => names.push(why),
+    });
+    expect(names).to.deep.equal(['3', 'own 3×40×64 tf.matMul', 'own 3×40×64 dense', 'own 3×40×64 8:32v32']);
+  });
+
+  it('is refused together with products of one\'s own', async () => {
+    const own = ownProducts('3x40x64', undefined);
+    const hear = () => undefined;
+    const error = await runBenchmark(webgpu(), {suites: ['smoke'], own}, {started: hear, measured: hear, failed: hear})
+      .catch((thrown: Error) => thrown);
+    expect(error).to.be.an('error').with.property('message').that.includes('give one of both');
+  });
+
   const REFUSED: Array<[string, Options, string]> = [
     ['a variant that no suite has', {suites: ['smoke'], only: ['8:32v33']}, "'8:32v33' is no point and no variant"],
     ['a point that no suite has', {suites: ['smoke'], only: ['2x64x128']}, "'2x64x128' is no point and no variant"],
@@ -182,4 +202,17 @@ describe('the suite smoke', () => {
       expect(heard).to.deep.equal([]);
     });
   }
+});
+
+describe('products of one\'s own', () => {
+  it('have three patterns unless others are named', () => {
+    const labels = (patterns?: string) => ownProducts('1x64x64', patterns)!.variants.map(({label}) => label);
+    expect(labels()).to.deep.equal(['8:32v32', '4:32v32', '2:4']);
+    expect(labels('2:4,2:4v4')).to.deep.equal(['2:4', '2:4v4']);
+  });
+
+  it('are none where no option names them, and need points', () => {
+    expect(ownProducts(undefined, undefined)).to.equal(undefined);
+    expect(() => ownProducts(undefined, '2:4')).to.throw(/^bench: patterns is '2:4'; expected together with points/);
+  });
 });

@@ -70,7 +70,10 @@ export interface Report {
 }
 
 export interface Options {
+  /** Names of suites; empty if `own` is given. */
   suites: string[];
+  /** Products of one's own, in place of suites; their rows name the suite 'own'. */
+  own?: Suite;
   /** Points ('1x4096x4096') and variants to keep to; tf.matMul and dense always run, for the ratios. */
   only?: string[];
   /** Every count-th point, from the index-th on. */
@@ -177,7 +180,13 @@ type NamedSuite = Suite & {name: string};
 
 /** What of the suites named is wanted. */
 function chooseSuites(
-    {suites, only = [], shard = {index: 0, count: 1}, rivals = 0, limitSeconds = Infinity}: Options): NamedSuite[] {
+    {suites: named, own, only = [], shard = {index: 0, count: 1}, rivals = 0, limitSeconds = Infinity}: Options):
+    NamedSuite[] {
+  if (own && named.length > 0) {
+    throw new Error(`the suites are ${named.join(', ')}, but products of one's own are given too; give one of both.`);
+  }
+  const known: Record<string, Suite> = own ? {own} : SUITES;
+  const suites = own ? Object.keys(known) : named;
   if (!(limitSeconds > 0)) {
     throw new Error(`limitSeconds is ${limitSeconds}; give a number above 0.`);
   }
@@ -188,11 +197,11 @@ function chooseSuites(
   const points = only.filter(isPoint).map(item => item.replaceAll('×', 'x'));
   const labels = only.filter(item => !isPoint(item));
   for (const name of suites) {
-    if (!Object.hasOwn(SUITES, name)) {
-      throw new Error(`there is no suite '${name}'; the suites are ${Object.keys(SUITES).join(', ')}.`);
+    if (!Object.hasOwn(known, name)) {
+      throw new Error(`there is no suite '${name}'; the suites are ${Object.keys(known).join(', ')}.`);
     }
   }
-  const all = suites.map(name => SUITES[name]).flatMap(suite => [
+  const all = suites.map(name => known[name]).flatMap(suite => [
     ...suite.points.map(({rows, n, k}) => `${rows}x${n}x${k}`), ...suite.variants.map(({label}) => label),
   ]);
   const unknown = [...points, ...labels].find(item => !all.includes(item));
@@ -201,7 +210,7 @@ function chooseSuites(
       `${[...new Set(all)].slice(-12).join(', ')} and the like.`);
   }
   return suites.map(name => {
-    const suite = SUITES[name];
+    const suite = known[name];
     return {
       ...suite,
       name,
@@ -259,7 +268,7 @@ async function bestOf(stopwatch: Stopwatch, rows: number, spec: MatrixSpec, chos
 }
 
 /** A GPUAdapterInfo has getters only, which JSON does not see. */
-function adapterOf({device}: WebGPUBackend): Report['adapter'] {
+export function adapterOf({device}: WebGPUBackend): Report['adapter'] {
   const {adapterInfo: {vendor, architecture, device: model, description}} =
     device as GPUDevice & {adapterInfo: GPUAdapterInfo};
   return {vendor, architecture, device: model, description};

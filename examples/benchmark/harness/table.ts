@@ -7,9 +7,9 @@ import {slowerThanMatMul, type Mean} from './summary.js';
 export type Columns<T> = [title: string, width: number, text: (row: T) => string][];
 
 /** Phones and data centres are a thousandfold apart. */
-const amount = (value: number) => value.toFixed(value < 10 ? 2 : value < 1000 ? 1 : 0);
-const duration = (ms: number, digits: number) => ms < 1000 ? ms.toPrecision(digits) : ms.toFixed(0);
-const times = (ratio: number | null) => ratio?.toFixed(2) ?? '–';
+export const amount = (value: number) => value.toFixed(value < 10 ? 2 : value < 1000 ? 1 : 0);
+export const duration = (ms: number, digits: number) => ms < 1000 ? ms.toPrecision(digits) : ms.toFixed(0);
+export const times = (ratio: number | null) => ratio?.toFixed(2) ?? '–';
 
 export const ROW_COLUMNS: Columns<Row> = [
   ['rows×n×k', 18, pointText],

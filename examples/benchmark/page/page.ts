@@ -1,19 +1,19 @@
 /**
- * The benchmark in a page: `?suite=quick,decode` runs these suites, with `&only=…` and `&limit=SECONDS` as in Node, and
- * `&report` POSTs the JSON and what went wrong to /result, for whoever drives the browser. Without a suite the page
- * offers them.
+ * The benchmark in a page: `?suite=quick,decode` runs these suites, `?points=64x1024x512&patterns=8:32v32,2:4` products
+ * of one's own, with `&only=…` and `&limit=SECONDS` as in Node. `&report` POSTs the JSON and what went wrong to
+ * /result, for whoever drives the browser. Without a suite or points the page offers the suites.
  *
  * Chromium rounds GPU timestamps to 65 µs unless started with --disable-dawn-features=timestamp_quantization; rounds of
  * 10 ms can bear that.
  */
-import {backend, env, setBackend} from '@tensorflow/tfjs-core';
-import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import '@tensorflow/tfjs-backend-webgpu';
+import {ownProducts} from '../harness/arguments.js';
 import {runBenchmark, type Report} from '../harness/run.js';
 import {SUITES} from '../harness/suites.js';
 import {deviceText, failureText, MEAN_COLUMNS, ROW_COLUMNS, type Columns} from '../harness/table.js';
+import {setUpWebGPU} from './webgpu.js';
 
 const query = new URLSearchParams(location.search);
+const text = (name: string) => query.get(name) ?? undefined;
 const element = (id: string) => document.getElementById(id)!;
 
 function say(text: string): void {
@@ -47,21 +47,14 @@ function offer(report: Report): void {
   element('suites').replaceChildren(link);
 }
 
-async function setUp(): Promise<WebGPUBackend> {
-  env().set('WEBGPU_CPU_FORWARD', false);
-  if (!navigator.gpu || !(await setBackend('webgpu'))) {
-    throw new Error('This browser has no WebGPU.');
-  }
-  const webgpu = backend() as WebGPUBackend;
-  webgpu.device.addEventListener('uncapturederror', ({error}) => complain(`The GPU reports: ${error.message}`));
-  return webgpu;
-}
-
 async function run(suites: string[]): Promise<Report> {
-  const webgpu = await setUp();
+  const webgpu = await setUpWebGPU(complain);
   say('Getting the GPU up to speed …');
   let addRow: (row: Report['rows'][number]) => void;
-  const options = {suites, only: query.get('only')?.split(','), limitSeconds: Number(query.get('limit') ?? Infinity)};
+  const own = ownProducts(text('points'), text('patterns'));
+  const options = {
+    suites, own, only: text('only')?.split(','), limitSeconds: Number(text('limit') ?? Infinity),
+  };
   const progress = ({rows, failures, total, seconds}: Report) =>
     say(`${rows.length + failures.length} of ${total}, ${seconds.toFixed(0)} s`);
   const report = await runBenchmark(webgpu, options, {
@@ -82,8 +75,8 @@ async function run(suites: string[]): Promise<Report> {
   return report;
 }
 
-const suites = query.get('suite')?.split(',');
-if (suites) {
+const suites = query.get('suite')?.split(',') ?? [];
+if (suites.length > 0 || query.has('points') || query.has('patterns')) {
   let report: Report | undefined;
   try {
     report = await run(suites);
