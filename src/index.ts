@@ -26,6 +26,7 @@ export type {
   ProductShape, SkippedProduct, TunedProduct, TuneOptions, TuneProgress, TuneReport,
 } from './tuning/tune_options.js';
 export type {PredictModel} from './tfjs/predict_model.js';
+export {captureModel, type CapturedModel, type CaptureOptions} from './runtime/capture.js';
 export {
   explainModel, type ExplainedLayer, type ExplainOptions, type ExplainReport,
 } from './runtime/explain_model.js';

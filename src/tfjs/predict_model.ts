@@ -38,7 +38,7 @@ export function checkInputs(caller: string, inputs: unknown): void {
  * Inputs of zeros for each of a model's, of `batchSize` samples where the model leaves that open.
  * @throws Error if the model does not say what it takes.
  */
-function zeroInputs(caller: string, {inputs}: PredictModel, batchSize: number): Tensor[] {
+export function zeroInputs(caller: string, {inputs}: PredictModel, batchSize: number): Tensor[] {
   if (!inputs?.length) {
     throw new Error(`${caller}: the model does not say what inputs it takes; give inputs.`);
   }
@@ -73,6 +73,16 @@ export function predictOnce(model: PredictModel, inputs: ModelInputs, batchSize?
   }
 }
 
+/** The weights of a LayersModel (variables) or of a GraphModel (tensors); empty for other objects. */
+export function weightsOf(model: object): Tensor[] {
+  const {weights} = model as {weights?: unknown};
+  if (typeof weights !== 'object' || weights === null) {
+    return [];
+  }
+  const parts = Object.values(weights).flat() as Array<Partial<Tensor> & {val?: Tensor}>;
+  return parts.map(part => part?.val ?? part).filter((part): part is Tensor => part?.dataId !== undefined);
+}
+
 /** What is used of a stateful recurrent layer of tfjs-layers. */
 interface StatefulLayer {
   states_: Tensor[];
@@ -80,7 +90,7 @@ interface StatefulLayer {
 }
 
 /** The stateful recurrent layers of a model, those in nested models and in wrappers too. */
-function statefulLayers(part: object): StatefulLayer[] {
+export function statefulLayers(part: object): StatefulLayer[] {
   const {layers = [], layer, forwardLayer, backwardLayer} = part as Record<string, object> & {layers?: object[]};
   const inside = [...layers, layer, forwardLayer, backwardLayer].filter(each => typeof each === 'object');
   const {stateful, states_} = part as Partial<StatefulLayer> & {stateful?: boolean};

@@ -1,0 +1,61 @@
+/**
+ * The private fields of tfjs-backend-webgpu and tfjs-core (4.22) that recordings use, and a way to override fields
+ * for a while.
+ */
+import type {BackendValues, DataType} from '@tensorflow/tfjs-core';
+import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+
+/** What tfjs stores for a dataId. */
+export interface TensorData {
+  /** Of the buffer. A cast that shares the buffer gives the tensor another dtype. */
+  dtype: DataType;
+  /** Null or undefined if the data lies on the GPU only. */
+  values?: BackendValues | null;
+  /** A GPUBuffer; null or undefined if the data lies on the CPU only. */
+  resource?: unknown;
+  /** 0 once the data is disposed. */
+  refCount: number;
+}
+
+export interface WebGPUInternals {
+  commandEncoder: GPUCommandEncoder | null;
+  computePassEncoder: GPUComputePassEncoder | null;
+}
+
+export function internalsOf(webgpu: WebGPUBackend): WebGPUInternals {
+  return webgpu as unknown as WebGPUInternals;
+}
+
+/** @returns what is stored for a tensor's data; data on another backend is moved here. */
+export function dataOf(webgpu: WebGPUBackend, dataId: object): TensorData {
+  return webgpu.tensorMap.get(dataId) as TensorData;
+}
+
+/**
+ * Gives an object another value or method, although the field may be private or inherited.
+ * @returns a function that restores what was there.
+ */
+export function override(target: object, name: string, value: unknown): () => void {
+  const before = Object.getOwnPropertyDescriptor(target, name);
+  Object.defineProperty(target, name, {configurable: true, enumerable: true, writable: true, value});
+  return () => {
+    if (before) {
+      Object.defineProperty(target, name, before);
+    } else {
+      delete (target as Record<string, unknown>)[name];
+    }
+  };
+}
+
+const tracing = new WeakSet<WebGPUBackend>();
+
+/** Marks that a trace (trace.ts) is being made. @returns a function that removes the mark. */
+export function markTracing(webgpu: WebGPUBackend): () => void {
+  tracing.add(webgpu);
+  return () => tracing.delete(webgpu);
+}
+
+/** Whether a trace is being made, so that the caller runs as part of it. */
+export function isTracing(webgpu: WebGPUBackend): boolean {
+  return tracing.has(webgpu);
+}
