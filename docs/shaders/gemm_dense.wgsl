@@ -1,4 +1,4 @@
-// gemm_dense: 128 × 1024 × 1024, 1:1: gemm, dense, tileRows 32, tileCols 32, threadRows 4, threadCols 4, block 8, buffers 1, slices 1, k-major, unroll 8, xPad 0, splits 1
+// gemm_dense: 2048 × 1024 × 1024, 1:1: gemm, dense, tileRows 32, tileCols 32, threadRows 4, threadCols 4, block 8, buffers 1, slices 1, k-major, unroll 1, xPad 0, splits 1
 fn stored4(j: u32, c4: u32) -> vec4<f32> {
   return vec4<f32>(values[j * (u32(uniforms.cols) / 4u) + c4]);
 }
@@ -76,8 +76,7 @@ fn main() {
       next0 = x[(step * 8u + xRow + 0u) * xStride + xFrom];
       next1 = value4(firstKept + wRow + 0u, wStart + wLane);
     }
-    {
-      const kk = 0u;
+    for (var kk = 0u; kk < 8u; kk += 1u) {
       {
         let x0_0 = xTile[slice][buffer][0][kk + 0u].at[0][threadY];
         let w0 = wTile[slice][buffer][kk + 0u][spanId][0][spanLane];
@@ -86,65 +85,9 @@ fn main() {
         sum2_0 += x0_0[2] * w0;
         sum3_0 += x0_0[3] * w0;
       }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 1u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 1u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 2u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 2u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 3u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 3u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 4u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 4u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 5u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 5u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 6u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 6u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 7u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 7u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
     }
   }
-  // The last K-tiles, which check for the last row and for the last K-tile.
+  // The last K-tiles, with checks for the last row and for the last K-tile.
   for (; s < steps; s++) {
     workgroupBarrier();
     xTile[slice][buffer][0][xRow + 0u].at[xLane / 8u][xLane % 8u] = next0;
@@ -158,34 +101,10 @@ fn main() {
         next1 = select(vec4<f32>(0.0), value4(firstKept + wRow + 0u, wStart + wLane), firstKept + wRow + 0u < keptRows);
       }
     }
-    for (var kk = 0u; kk < 8u; kk += 4u) {
+    for (var kk = 0u; kk < 8u; kk += 1u) {
       {
         let x0_0 = xTile[slice][buffer][0][kk + 0u].at[0][threadY];
         let w0 = wTile[slice][buffer][kk + 0u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 1u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 1u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 2u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 2u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 3u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 3u][spanId][0][spanLane];
         sum0_0 += x0_0[0] * w0;
         sum1_0 += x0_0[1] * w0;
         sum2_0 += x0_0[2] * w0;

@@ -1,4 +1,4 @@
-// gemm_packed: 128 × 1024 × 1024, 8:32v32: gemm, packed, tileRows 32, tileCols 32, threadRows 4, threadCols 4, block 8, buffers 1, slices 1, k-major, unroll 8, xPad 0, splits 1
+// gemm_packed: 2048 × 1024 × 1024, 8:32v32: gemm, packed, tileRows 32, tileCols 32, threadRows 4, threadCols 4, block 8, buffers 1, slices 1, k-major, unroll 1, xPad 0, splits 1
 const OFFSET_BITS = 8u;
 const OFFSET_MASK = 255u;
 fn offsetWord(group: u32, j: u32) -> u32 {
@@ -93,8 +93,7 @@ fn main() {
       next1 = value4(firstKept + wRow + 0u, wStart + wLane);
       word0 = offsetWord(firstGroup + group0, firstKept + 8u + kept0);
     }
-    {
-      const kk = 0u;
+    for (var kk = 0u; kk < 8u; kk += 1u) {
       {
         let x0_0 = xTile[slice][buffer][0u][kk + 0u].at[0][threadY];
         let w0 = wTile[slice][buffer][kk + 0u][spanId][0][spanLane];
@@ -103,65 +102,9 @@ fn main() {
         sum2_0 += x0_0[2] * w0;
         sum3_0 += x0_0[3] * w0;
       }
-      {
-        let x0_0 = xTile[slice][buffer][0u][kk + 1u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 1u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0u][kk + 2u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 2u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0u][kk + 3u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 3u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0u][kk + 4u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 4u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0u][kk + 5u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 5u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0u][kk + 6u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 6u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0u][kk + 7u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 7u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
     }
   }
-  // The last K-tiles, which check for the last row and for the last K-tile.
+  // The last K-tiles, with checks for the last row and for the last K-tile.
   for (; s < steps; s++) {
     workgroupBarrier();
     xTile[slice][buffer][group0][kept0].at[xLane / 8u][xLane % 8u] = next0;
@@ -176,34 +119,10 @@ fn main() {
         word0 = offsetWord(firstGroup + group0, firstKept + 8u + kept0);
       }
     }
-    for (var kk = 0u; kk < 8u; kk += 4u) {
+    for (var kk = 0u; kk < 8u; kk += 1u) {
       {
         let x0_0 = xTile[slice][buffer][0u][kk + 0u].at[0][threadY];
         let w0 = wTile[slice][buffer][kk + 0u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0u][kk + 1u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 1u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0u][kk + 2u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 2u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0u][kk + 3u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 3u][spanId][0][spanLane];
         sum0_0 += x0_0[0] * w0;
         sum1_0 += x0_0[1] * w0;
         sum2_0 += x0_0[2] * w0;

@@ -1,4 +1,4 @@
-// gemm_spread: 128 × 1024 × 1024, 2:4: gemm, spread, tileRows 32, tileCols 32, threadRows 4, threadCols 4, block 8, buffers 1, slices 1, k-major, unroll 8, xPad 0, splits 1
+// gemm_spread: 2048 × 1024 × 1024, 2:4: gemm, spread, tileRows 32, tileCols 32, threadRows 4, threadCols 4, block 8, buffers 1, slices 1, k-major, unroll 1, xPad 0, splits 1
 const OFFSET_BITS = 2u;
 const OFFSET_MASK = 3u;
 fn offsetWord(group: u32, j: u32) -> u32 {
@@ -118,8 +118,7 @@ fn main() {
         next2[0] = stored4(firstKept + (wRow + 0u) * 2u + 0u, wStart + wLane);
         next2[1] = stored4(firstKept + (wRow + 0u) * 2u + 1u, wStart + wLane);}
     }
-    {
-      const kk = 0u;
+    for (var kk = 0u; kk < 8u; kk += 1u) {
       {
         let x0_0 = xTile[slice][buffer][0][kk + 0u].at[0][threadY];
         let w0 = wTile[slice][buffer][kk + 0u][spanId][0][spanLane];
@@ -128,65 +127,9 @@ fn main() {
         sum2_0 += x0_0[2] * w0;
         sum3_0 += x0_0[3] * w0;
       }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 1u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 1u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 2u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 2u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 3u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 3u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 4u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 4u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 5u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 5u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 6u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 6u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 7u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 7u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
     }
   }
-  // The last K-tiles, which check for the last row and for the last K-tile.
+  // The last K-tiles, with checks for the last row and for the last K-tile.
   for (; s < steps; s++) {
     workgroupBarrier();
     xTile[slice][buffer][0][xRow + 0u].at[xLane / 8u][xLane % 8u] = next0;if (wRow + 0u < 2u) {
@@ -220,34 +163,10 @@ fn main() {
           next2[1] = select(vec4<f32>(0.0), stored4(firstKept + (wRow + 0u) * 2u + 1u, wStart + wLane), firstKept + (wRow + 0u) * 2u + 1u < keptRows);}
       }
     }
-    for (var kk = 0u; kk < 8u; kk += 4u) {
+    for (var kk = 0u; kk < 8u; kk += 1u) {
       {
         let x0_0 = xTile[slice][buffer][0][kk + 0u].at[0][threadY];
         let w0 = wTile[slice][buffer][kk + 0u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 1u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 1u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 2u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 2u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][kk + 3u].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 3u][spanId][0][spanLane];
         sum0_0 += x0_0[0] * w0;
         sum1_0 += x0_0[1] * w0;
         sum2_0 += x0_0[2] * w0;

@@ -1,4 +1,4 @@
-// gemm_window: 128 × 1024 × 1024, 8:32v32: gemm, window, tileRows 32, tileCols 32, threadRows 4, threadCols 4, block 1, buffers 1, slices 1, k-major, unroll 8, xPad 0, splits 1
+// gemm_window: 2048 × 1024 × 1024, 8:32v32: gemm, window, tileRows 32, tileCols 32, threadRows 4, threadCols 4, block 1, buffers 1, slices 1, k-major, unroll 1, xPad 0, splits 1
 const OFFSET_BITS = 8u;
 const OFFSET_MASK = 255u;
 fn offsetWord(group: u32, j: u32) -> u32 {
@@ -105,16 +105,8 @@ fn main() {
       next4 = value4(firstKept + wRow + 0u, wStart + wLane);
       next5 = rowOf((thread + 0u) % 8u, windowOffset(firstGroup + (thread + 0u) / 8u, firstKept + (thread + 0u) % 8u));
     }
-    {
-      const kk = 0u;
+    for (var kk = 0u; kk < 8u; kk += 1u) {
       let row0_0 = rowInTile[slice][buffer][(0u) * 8u + kk + 0u];
-      let row0_1 = rowInTile[slice][buffer][(0u) * 8u + kk + 1u];
-      let row0_2 = rowInTile[slice][buffer][(0u) * 8u + kk + 2u];
-      let row0_3 = rowInTile[slice][buffer][(0u) * 8u + kk + 3u];
-      let row0_4 = rowInTile[slice][buffer][(0u) * 8u + kk + 4u];
-      let row0_5 = rowInTile[slice][buffer][(0u) * 8u + kk + 5u];
-      let row0_6 = rowInTile[slice][buffer][(0u) * 8u + kk + 6u];
-      let row0_7 = rowInTile[slice][buffer][(0u) * 8u + kk + 7u];
       {
         let x0_0 = xTile[slice][buffer][0][row0_0].at[0][threadY];
         let w0 = wTile[slice][buffer][kk + 0u][spanId][0][spanLane];
@@ -123,65 +115,9 @@ fn main() {
         sum2_0 += x0_0[2] * w0;
         sum3_0 += x0_0[3] * w0;
       }
-      {
-        let x0_0 = xTile[slice][buffer][0][row0_1].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 1u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][row0_2].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 2u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][row0_3].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 3u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][row0_4].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 4u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][row0_5].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 5u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][row0_6].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 6u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][row0_7].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 7u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
     }
   }
-  // The last K-tiles, which check for the last row and for the last K-tile.
+  // The last K-tiles, with checks for the last row and for the last K-tile.
   for (; s < steps; s++) {
     workgroupBarrier();
     xTile[slice][buffer][0][xRow + 0u].at[xLane / 8u][xLane % 8u] = next0;
@@ -203,38 +139,11 @@ fn main() {
         next5 = rowOf((thread + 0u) % 8u, windowOffset(firstGroup + (thread + 0u) / 8u, firstKept + (thread + 0u) % 8u));
       }
     }
-    for (var kk = 0u; kk < 8u; kk += 4u) {
+    for (var kk = 0u; kk < 8u; kk += 1u) {
       let row0_0 = rowInTile[slice][buffer][(0u) * 8u + kk + 0u];
-      let row0_1 = rowInTile[slice][buffer][(0u) * 8u + kk + 1u];
-      let row0_2 = rowInTile[slice][buffer][(0u) * 8u + kk + 2u];
-      let row0_3 = rowInTile[slice][buffer][(0u) * 8u + kk + 3u];
       {
         let x0_0 = xTile[slice][buffer][0][row0_0].at[0][threadY];
         let w0 = wTile[slice][buffer][kk + 0u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][row0_1].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 1u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][row0_2].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 2u][spanId][0][spanLane];
-        sum0_0 += x0_0[0] * w0;
-        sum1_0 += x0_0[1] * w0;
-        sum2_0 += x0_0[2] * w0;
-        sum3_0 += x0_0[3] * w0;
-      }
-      {
-        let x0_0 = xTile[slice][buffer][0][row0_3].at[0][threadY];
-        let w0 = wTile[slice][buffer][kk + 3u][spanId][0][spanLane];
         sum0_0 += x0_0[0] * w0;
         sum1_0 += x0_0[1] * w0;
         sum2_0 += x0_0[2] * w0;

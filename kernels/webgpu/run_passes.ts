@@ -6,15 +6,15 @@
  * invalid, the dispatch is dropped, and the output holds whatever was in its buffer.
  */
 import type {TensorInfo} from '@tensorflow/tfjs-core';
-import type {WebGPUBackend, WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
+import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import type {PreparedProgram} from '../../src/tfjs/prepared_program.js';
 import {checkDevice} from './device_loss.js';
 
 /** One program to run. */
 export interface Pass {
-  program: WebGPUProgram;
+  program: PreparedProgram;
   /** Tensors, or passes whose output the program reads. */
   inputs: Array<TensorInfo | Pass>;
-  uniforms: Array<{type: string; data: number[]}>;
   /** What the program writes, as error messages name it. */
   output: string;
 }
@@ -47,7 +47,7 @@ export function runPasses(caller: string, backend: WebGPUBackend, pass: Pass): T
   return run(backend, pass);
 }
 
-function checkSizes(caller: string, limits: BufferLimits, {program, inputs, output}: Pass): void {
+function checkSizes(caller: string, limits: BufferLimits, {program: {program}, inputs, output}: Pass): void {
   inputs.forEach((input, i) => {
     if (isPass(input)) {
       checkSizes(caller, limits, input);
@@ -68,7 +68,7 @@ function checkSize(caller: string, limits: BufferLimits, name: string, shape: nu
   }
 }
 
-function run(backend: WebGPUBackend, {program, inputs, uniforms}: Pass): TensorInfo {
+function run(backend: WebGPUBackend, {program, inputs}: Pass): TensorInfo {
   const temporary: TensorInfo[] = [];
   try {
     const tensors = inputs.map(input => {
@@ -79,7 +79,7 @@ function run(backend: WebGPUBackend, {program, inputs, uniforms}: Pass): TensorI
       temporary.push(written);
       return written;
     });
-    return backend.runWebGPUProgram(program, tensors, 'float32', uniforms);
+    return program.run(backend, tensors);
   } finally {
     temporary.forEach(({dataId}) => backend.disposeData(dataId));
   }

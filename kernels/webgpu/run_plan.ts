@@ -10,6 +10,7 @@ import type {KernelConfig, KernelFunc, TensorInfo} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import type {StorageDtype} from '../../src/format/storage.js';
 import {keptRowCount, type NMPattern} from '../../src/format/pattern.js';
+import {PreparedProgram} from '../../src/tfjs/prepared_program.js';
 import {
   fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatMulInputs, type MatrixAttrs,
 } from '../contract.js';
@@ -37,9 +38,7 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args, choose: Choo
   const {x, values, indices, bias, preluActivationWeights} = inputs as unknown as MatMulInputs;
   const {pattern, shape, dtype, activation, leakyreluAlpha} = fromAttrs<MatMulAttrs>(attrs);
   const backend = anyBackend as unknown as WebGPUBackend;
-  const maxDispatch = backend.device.limits.maxComputeWorkgroupsPerDimension;
   const [rows] = x.shape;
-  const [depth, cols] = shape;
   const slopes = preluActivationWeights ? preluActivationWeights.shape.reduce((a, b) => a * b, 1) : 0;
   const epilogue: EpilogueConfig = {
     activation,
@@ -47,32 +46,78 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args, choose: Choo
     prelu: slopes === 0 ? 'none' : slopes === 1 ? 'scalar' : 'column',
   };
   const epilogueTensors = [bias, preluActivationWeights].filter(tensor => tensor !== undefined);
-  const epilogueData = epilogueUniformData(epilogue, leakyreluAlpha);
-  const plan = choose({rows, shape, pattern, dtype, epilogue}, backend);
+  const problem = {rows, shape, pattern, dtype, epilogue};
+  const plan = choose(problem, backend);
+  const programs = programsOf(plan, problem, leakyreluAlpha, backend.device);
+  const left: Input = programs.transpose ? {program: programs.transpose, inputs: [x], output: 'x transposed'} : x;
+  const right: Input = programs.decompress ?
+    {program: programs.decompress, inputs: [values, indices], output: 'the dense W'} : values;
+  const weights = isDense(plan.config) ? [right] : [right, indices];
+  return runPasses('nmSparseMatMul', backend, programs.reduce ? {
+    program: programs.reduce,
+    inputs: [{program: programs.product, inputs: [left, ...weights], output: 'partial sums of y'}, ...epilogueTensors],
+    output: 'y',
+  } : {program: programs.product, inputs: [left, ...weights, ...epilogueTensors], output: 'y'});
+}
+
+type Input = Pass['inputs'][number];
+
+/** The programs of one plan. */
+interface Programs {
+  transpose?: PreparedProgram;
+  decompress?: PreparedProgram;
+  product: PreparedProgram;
+  /** With several splits: adds them up, and has the epilogue. */
+  reduce?: PreparedProgram;
+}
+
+interface Made {
+  problem: MatMulProblem;
+  leakyreluAlpha: number;
+  device: GPUDevice;
+  programs: Programs;
+}
+
+/** The programs of plans. A plan is selected for one problem, so it nearly always runs the same ones. */
+const made = new WeakMap<Plan, Made>();
+
+function programsOf(plan: Plan, problem: MatMulProblem, leakyreluAlpha: number, device: GPUDevice): Programs {
+  const known = made.get(plan);
+  if (known?.device === device && known.leakyreluAlpha === leakyreluAlpha && isSame(known.problem, problem)) {
+    return known.programs;
+  }
+  const programs = makePrograms(plan, problem, leakyreluAlpha, device.limits.maxComputeWorkgroupsPerDimension);
+  made.set(plan, {problem, leakyreluAlpha, device, programs});
+  return programs;
+}
+
+/** Whether two problems run the same programs by the same plan. */
+function isSame(a: MatMulProblem, b: MatMulProblem): boolean {
+  return a.rows === b.rows && a.shape[0] === b.shape[0] && a.shape[1] === b.shape[1] && a.dtype === b.dtype &&
+    a.pattern.n === b.pattern.n && a.pattern.m === b.pattern.m && a.pattern.vectorLength === b.pattern.vectorLength &&
+    a.epilogue.activation === b.epilogue.activation && a.epilogue.hasBias === b.epilogue.hasBias &&
+    a.epilogue.prelu === b.epilogue.prelu;
+}
+
+function makePrograms(
+    plan: Plan, {rows, shape, pattern, dtype, epilogue}: MatMulProblem, leakyreluAlpha: number, maxDispatch: number):
+    Programs {
+  const [depth, cols] = shape;
   const expand = isDenseFallback(plan);
   const size = {rows, ...matrixSize(shape, pattern), ...(expand ? {keptRows: depth} : {})};
   const {kMajor, stride} = transposedX(plan, rows);
-  const left = kMajor ? transpose(x, stride, maxDispatch) : x;
-  const right = expand ? decompress(values, indices, {pattern, shape, dtype}, maxDispatch) : values;
-  const program = plan.kind === 'gemv' ? new NMGemvProgram(plan.config, size, plan.splits, maxDispatch) :
-      new NMGemmProgram(plan.config, size, plan.splits, maxDispatch);
+  const epilogueData = epilogueUniformData(epilogue, leakyreluAlpha);
   const isPartial = plan.splits > 1;
-  const product: Pass = {
-    program,
-    inputs: [left, right, ...(isDense(plan.config) ? [] : [indices]), ...(isPartial ? [] : epilogueTensors)],
-    uniforms: [...program.uniformData(), ...(isPartial ? [] : epilogueData)],
-    output: isPartial ? 'partial sums of y' : 'y',
+  const product = plan.kind === 'gemv' ? new NMGemvProgram(plan.config, size, plan.splits, maxDispatch) :
+      new NMGemmProgram(plan.config, size, plan.splits, maxDispatch);
+  const transpose = new NMTransposeProgram(rows, depth, stride, maxDispatch);
+  const reduce = new NMReduceProgram(rows, cols, plan.splits, epilogue);
+  return {
+    ...(kMajor && {transpose: new PreparedProgram(transpose, transpose.uniformData())}),
+    ...(expand && {decompress: decompressProgram({pattern, shape, dtype}, maxDispatch)}),
+    product: new PreparedProgram(product, [...product.uniformData(), ...(isPartial ? [] : epilogueData)]),
+    ...(isPartial && {reduce: new PreparedProgram(reduce, [...reduce.uniformData(), ...epilogueData])}),
   };
-  if (!isPartial) {
-    return runPasses('nmSparseMatMul', backend, product);
-  }
-  const reduction = new NMReduceProgram(rows, cols, plan.splits, epilogue);
-  return runPasses('nmSparseMatMul', backend, {
-    program: reduction,
-    inputs: [product, ...epilogueTensors],
-    uniforms: [...reduction.uniformData(), ...epilogueData],
-    output: 'y',
-  });
 }
 
 function matrixSize([depth, cols]: [number, number], pattern: NMPattern): Omit<ProductSize, 'rows'> {
@@ -85,24 +130,18 @@ function compressedConfig([, n]: [number, number], pattern: NMPattern, dtype: St
   return {pattern, dtype, alignedCols: n % 4 === 0};
 }
 
+function decompressProgram({pattern, shape, dtype}: MatrixAttrs, maxDispatch: number): PreparedProgram {
+  const program = new NMDecompressProgram(
+    compressedConfig(shape, pattern, dtype), matrixSize(shape, pattern), maxDispatch);
+  return new PreparedProgram(program, program.uniformData());
+}
+
 function nmDecompress({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   const {values, indices} = inputs as {values: TensorInfo; indices: TensorInfo};
   const backend = anyBackend as unknown as WebGPUBackend;
-  return runPasses('decompress', backend, decompress(
-    values, indices, fromAttrs<MatrixAttrs>(attrs), backend.device.limits.maxComputeWorkgroupsPerDimension));
-}
-
-function transpose(x: TensorInfo, stride: number, maxDispatch: number): Pass {
-  const [rows, depth] = x.shape;
-  const program = new NMTransposeProgram(rows, depth, stride, maxDispatch);
-  return {program, inputs: [x], uniforms: program.uniformData(), output: 'x transposed'};
-}
-
-function decompress(
-    values: TensorInfo, indices: TensorInfo, {pattern, shape, dtype}: MatrixAttrs, maxDispatch: number): Pass {
-  const program = new NMDecompressProgram(
-    compressedConfig(shape, pattern, dtype), matrixSize(shape, pattern), maxDispatch);
-  return {program, inputs: [values, indices], uniforms: program.uniformData(), output: 'the dense W'};
+  const program = decompressProgram(
+    fromAttrs<MatrixAttrs>(attrs), backend.device.limits.maxComputeWorkgroupsPerDimension);
+  return runPasses('decompress', backend, {program, inputs: [values, indices], output: 'the dense W'});
 }
 
 function nmGatherKept({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
@@ -110,7 +149,7 @@ function nmGatherKept({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   const {pattern, shape, dtype} = fromAttrs<MatrixAttrs>(attrs);
   const program = new NMGatherKeptProgram(compressedConfig(shape, pattern, dtype), matrixSize(shape, pattern));
   return runPasses('nmGatherKept', anyBackend as unknown as WebGPUBackend, {
-    program, inputs: [dense, indices], uniforms: program.uniformData(), output: 'the kept entries',
+    program: new PreparedProgram(program, program.uniformData()), inputs: [dense, indices], output: 'the kept entries',
   });
 }
 

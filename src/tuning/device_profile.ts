@@ -48,10 +48,10 @@ export interface AdapterNames {
 export const FITTED_FAMILY = 'NVIDIA Hopper';
 
 /**
- * Host time of a program, in µs, where it was not measured: medians of Node 20 with Dawn and of Chromium 156, on the
- * machine of docs/benchmarks.md. A page sends every call to the browser's GPU process.
+ * Host time of a program, in µs, where it was not measured: of Node 20 with Dawn and of Chromium 156, on the machine of
+ * docs/benchmarks.md. A page sends every call to the browser's GPU process.
  */
-const HOST_US = {node: 40, page: 50};
+const HOST_US = {node: 25, page: 30};
 
 const KB = 1024;
 const MB = 1024 * KB;

@@ -43,8 +43,8 @@ function sampleOf(rows: number, text: string, wanted: (plan: Plan) => boolean): 
   return samples.reduce((a, b) => b.code.length < a.code.length ? b : a);
 }
 
-function gemm(text: string, strategy: string) {
-  return sampleOf(128, text, ({kind, config, splits}) =>
+function gemm(text: string, strategy: string, rows = 2048) {
+  return sampleOf(rows, text, ({kind, config, splits}) =>
     kind === 'gemm' && config.strategy === strategy && splits === 1 && config.slices === 1);
 }
 
@@ -55,6 +55,7 @@ const SAMPLES: Record<string, () => {title: string; code: string}> = {
   'gemm_packed': () => gemm('8:32v32', 'packed'),
   'gemm_window': () => gemm('8:32v32', 'window'),
   'gemm_spread': () => gemm('2:4', 'spread'),
+  'gemm_row_major': () => gemm('8:32v32', 'packed', 32),
   'gemv': () => sampleOf(1, '8:32v32', ({kind}) => kind === 'gemv'),
   'gemv_spread': () => sampleOf(4, '2:4', ({kind}) => kind === 'gemv'),
   'transpose': () => ({

@@ -168,7 +168,7 @@ function declareSums({threadRows, threadCols}: GemmConfig): string {
  * With one buffer, a K-tile is stored between two barriers; with two, while the previous one may still be read.
  */
 function walk(config: GemmConfig, geometry: GemmGeometry, loads: Loads): string {
-  const {buffers, unroll, slices} = config;
+  const {buffers, unroll, slices, compact} = config;
   const turn = (fetch: string, unroll: number, last: string) => buffers === 1 ? `
           workgroupBarrier();
           ${loads.commit('buffer')}
@@ -182,18 +182,18 @@ function walk(config: GemmConfig, geometry: GemmGeometry, loads: Loads): string 
           ${fetch}
           ${multiply(config, geometry, unroll)}
           ${last}`;
-  const rolled = [4, 2].find(count => unroll % count === 0) ?? 1;
+  const rolled = compact ? unroll : [4, 2].find(count => unroll % count === 0) ?? 1;
   return `
         // Prefetch the first K-tile into registers.
         ${loads.declare}
         ${loads.fetchGuarded}${buffers === 1 ? `
         const buffer = 0u;` : loads.commit('0u')}
-        var s = 0u;
+        var s = 0u;${compact ? '' : `
         // K-tiles without a branch: registers to workgroup memory, prefetch the next K-tile, multiply this one.
         for (; s + 1u < u32(uniforms.fullSteps); s++) {
           ${turn(loads.fetch, unroll, loads.commit('1u - buffer'))}
-        }
-        // The last K-tiles, which check for the last row and for the last K-tile.
+        }`}
+        // ${compact ? 'All' : 'The last'} K-tiles, with checks for the last row and for the last K-tile.
         for (; s < steps; s++) {
           ${turn(`if (s + 1u < steps) {${loads.fetchGuarded}
           }`, rolled, `if (s + 1u < steps) {${loads.commit('1u - buffer')}

@@ -17,6 +17,8 @@ export interface GemvConfig extends CompressedConfig {
   /** Kept rows each slice processes per loop iteration. */
   turn: 4 | 8;
   threads: 256 | 512 | 1024;
+  /** One loop, with checks: half of the code, as in the GEMM. */
+  compact: boolean;
   /** Whether it writes partial sums [splits, rows, n], without the epilogue, for a second dispatch. */
   partial: boolean;
   epilogue: EpilogueConfig;

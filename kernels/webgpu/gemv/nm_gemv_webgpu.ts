@@ -71,7 +71,7 @@ export class NMGemvProgram implements WebGPUProgram {
 
   getUserCode(): string {
     const {config} = this;
-    const {rows, vecCols, turn, threads, epilogue} = config;
+    const {rows, vecCols, turn, threads, compact, epilogue} = config;
     const {turnRows, kMajor, spread, rowsAtOnce} = gemvGeometry(config);
     const dense = isDense(config);
     const reads = readsOf(config);
@@ -98,14 +98,16 @@ export class NMGemvProgram implements WebGPUProgram {
         var sum${r} = vec4<f32>(0.0);`).join('')}
         var j = start + slice * ${turn}u;
         // Prefetch the first iteration.${reads.prologue}
-        // Every iteration but a slice's last: prefetch the next, multiply this one.
+        ${compact ? `// Every iteration: prefetch the next, multiply this one. The last one may be partial.
+        for (; j < end; j += ${turnRows}u) {${reads.prefetch}${iteration(config, reads, true)}${reads.advance}
+        }` : `// Every iteration but a slice's last: prefetch the next, multiply this one.
         for (; j + ${turnRows}u < end; j += ${turnRows}u) {${reads.prefetch}${iteration(config, reads, false)}${
   reads.advance}
         }
         // The last iteration of a slice prefetches nothing. It may be partial or empty; so may its last window be.
         ${spread ? '' : `if (j + ${turn}u <= end) {${iteration(config, reads, false)}
         } else `}if (j < end) {${iteration(config, reads, true)}
-        }
+        }`}
         // Add up the slices and store.${reduction(config)}
       }
     `;

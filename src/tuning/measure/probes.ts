@@ -6,9 +6,11 @@
  * WebGPU does not report the number of cores, in which members of a family differ (tenfold at Apple); it is scaled with
  * the measured arithmetic.
  */
-import {add, fill} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import {NMTransposeProgram} from '../../../kernels/webgpu/passes/transpose_webgpu.js';
 import {largestTensor} from '../../../kernels/webgpu/run_passes.js';
+import {PreparedProgram} from '../../tfjs/prepared_program.js';
+import {flush} from '../../tfjs/recorder.js';
 import {adapterNames, plausible, profileOf, type DeviceProfile} from '../device_profile.js';
 import {GpuClock, timeOneRun} from './clock.js';
 
@@ -21,9 +23,10 @@ const REPEAT_MS = 100;
 const MAX_RUNS = 2000;
 /** Bytes copied; twice this passes through memory, more than a last-level cache holds. */
 const COPY_BYTES = 64 * 1024 * 1024;
-/** Programs that the host sets up in a row, and the size of their tensors: too small for the GPU to fall behind. */
+/** Programs that the host sets up in a row, and rows and columns of their input: so few that the GPU keeps up. */
 const HOST_PROGRAMS = 400;
-const HOST_ELEMENTS = 256;
+const HOST_ROWS = 16;
+const MAX_DISPATCH = 65535;
 /** vec4s that a thread copies. */
 export const VECS_PER_THREAD = 16;
 
@@ -140,24 +143,25 @@ async function timeDispatch(clock: GpuClock, program: Program, workgroups: numbe
   return best.ms;
 }
 
-/**
- * Measures the host time of one program, in µs: small additions in a row, until the GPU has executed them all.
- */
-async function measureHostUs({device}: WebGPUBackend): Promise<number> {
-  const a = fill([HOST_ELEMENTS], 1); // a program, so it lies on the GPU
+/** Measures the host time of one program, in µs: small ones in a row, until the GPU has executed them all. */
+async function measureHostUs(backend: WebGPUBackend): Promise<number> {
+  const x = backend.makeTensorInfo([HOST_ROWS, HOST_ROWS], 'float32');
+  const transpose = new NMTransposeProgram(HOST_ROWS, HOST_ROWS, HOST_ROWS, MAX_DISPATCH);
+  const program = new PreparedProgram(transpose, transpose.uniformData());
   const time = async (count: number) => {
     const start = performance.now();
     for (let i = 0; i < count; ++i) {
-      add(a, a).dispose();
+      backend.disposeData(program.run(backend, [x]).dataId);
     }
-    await device.queue.onSubmittedWorkDone();
+    flush(backend);
+    await backend.device.queue.onSubmittedWorkDone();
     return (performance.now() - start) / count;
   };
   try {
     await time(HOST_PROGRAMS);
     return Math.min(await time(HOST_PROGRAMS), await time(HOST_PROGRAMS)) * 1000;
   } finally {
-    a.dispose();
+    backend.disposeData(x.dataId);
   }
 }
 
