@@ -65,7 +65,7 @@ const ladder = (notation: string): Variant[] => RUNGS.map(([name, config]) => {
       config: {
         pattern, dtype: 'float32', alignedCols: true, strategy: 'window', xLayout: 'k-major', tileRows: 64,
         tileCols: 64, threadRows: 8, threadCols: 8, block: 1, unroll: 1, xPad: 0, buffers: 1, slices: 1,
-        partial: false, epilogue, ...config,
+        compact: false, partial: false, epilogue, ...config,
       },
     }),
   };
