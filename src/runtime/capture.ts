@@ -1,6 +1,6 @@
 /**
  * captureModel(): records the WebGPU dispatches of one predict and replays them. tfjs spends 20 to 70 µs of host time
- * on every program; a replay spends three calls on it, and submits once.
+ * on every program; a replay spends three calls on it.
  */
 import {engine, env, type NamedTensorMap, type Tensor} from '@tensorflow/tfjs-core';
 import {checkDevice, unlessLost} from '../../kernels/webgpu/device_loss.js';
@@ -50,7 +50,7 @@ type OutputsOf<M extends PredictModel> =
 type Options = Required<Pick<CaptureOptions, 'maxShapes' | 'fallback'>> & CaptureOptions;
 
 /**
- * Records the dispatches of one predict, so that later predicts replay them in one pass and one submission. Outputs are
+ * Records the dispatches of one predict, so that later predicts replay them in one pass. Outputs are
  * bit-identical to those of model.predict on inputs that lie on the GPU.
  *
  * ```ts

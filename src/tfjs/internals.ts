@@ -1,8 +1,8 @@
 /**
- * The private fields of tfjs-backend-webgpu and tfjs-core (4.22) that recordings use, and a way to override fields
- * for a while.
+ * The private fields of tfjs-backend-webgpu and tfjs-core (4.22) that recordings and prepared programs use, and a way
+ * to override fields for a while.
  */
-import type {BackendValues, DataType} from '@tensorflow/tfjs-core';
+import {env, type BackendValues, type DataType} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 
 /** What tfjs stores for a dataId. */
@@ -17,13 +17,33 @@ export interface TensorData {
   refCount: number;
 }
 
+export type UniformData = Array<{type: string; data: number[]}>;
+
 export interface WebGPUInternals {
+  /** Null right after a submission. */
   commandEncoder: GPUCommandEncoder | null;
   computePassEncoder: GPUComputePassEncoder | null;
+  /** Of tensors that encoded commands use: their buffers are not reused before the submission. */
+  commandQueueOwnedIds: WeakSet<object>;
+  dispatchCountInPass: number;
+  activeTimers: unknown;
+  pipelineCache: Record<string, unknown>;
+  uniformPendingDisposal: GPUBuffer[];
+  makeUniforms(uniforms: UniformData): GPUBufferBinding;
 }
 
 export function internalsOf(webgpu: WebGPUBackend): WebGPUInternals {
   return webgpu as unknown as WebGPUInternals;
+}
+
+/** Counts dispatches that were encoded, and submits once there are as many as tfjs collects. */
+export function countDispatches(webgpu: WebGPUBackend, count: number): void {
+  const internals = internalsOf(webgpu);
+  internals.dispatchCountInPass += count;
+  if (internals.dispatchCountInPass >= env().getNumber('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE')) {
+    webgpu.endComputePassEncoder();
+    webgpu.submitQueue();
+  }
 }
 
 /** @returns what is stored for a tensor's data; data on another backend is moved here. */

@@ -8,21 +8,9 @@
  */
 import {env, type TensorInfo} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend, WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
-import {dataOf, isTracing, override} from './internals.js';
-
-export type UniformData = Array<{type: string; data: number[]}>;
-
-/** The private fields of the backend that an execution uses. */
-interface Internals {
-  activeTimers: unknown;
-  commandEncoder: GPUCommandEncoder;
-  computePassEncoder: GPUComputePassEncoder | null;
-  commandQueueOwnedIds: WeakSet<object>;
-  dispatchCountInPass: number;
-  pipelineCache: Record<string, unknown>;
-  uniformPendingDisposal: GPUBuffer[];
-  makeUniforms(uniforms: UniformData): GPUBufferBinding;
-}
+import {
+  countDispatches, dataOf, internalsOf, isTracing, override, type UniformData, type WebGPUInternals,
+} from './internals.js';
 
 /** What is kept of an execution by tfjs. */
 interface Prepared {
@@ -50,7 +38,7 @@ export class PreparedProgram {
    * @returns what it writes, float32 of the program's outputShape.
    */
   run(webgpu: WebGPUBackend, inputs: TensorInfo[]): TensorInfo {
-    const internals = webgpu as unknown as Internals;
+    const internals = internalsOf(webgpu);
     // A trace must see all that tfjs does, and tf.time() measures in tfjs's own way.
     if (isTracing(webgpu) || internals.activeTimers != null || env().getBool('WEBGPU_ENGINE_COMPILE_ONLY')) {
       return this.runByTfjs(webgpu, inputs);
@@ -69,13 +57,13 @@ export class PreparedProgram {
     return webgpu.runWebGPUProgram(this.program, inputs, 'float32', this.uniforms);
   }
 
-  private isPrepared(webgpu: WebGPUBackend, {pipelineCache}: Internals, inputs: TensorInfo[]): boolean {
+  private isPrepared(webgpu: WebGPUBackend, {pipelineCache}: WebGPUInternals, inputs: TensorInfo[]): boolean {
     const {prepared, program} = this;
     return prepared?.webgpu === webgpu && pipelineCache[program.shaderKey] === prepared.pipeline &&
       inputs.every(({dataId}, i) => dataOf(webgpu, dataId).dtype === prepared.inputDtypes[i]);
   }
 
-  private runAndPrepare(webgpu: WebGPUBackend, internals: Internals, inputs: TensorInfo[]): TensorInfo {
+  private runAndPrepare(webgpu: WebGPUBackend, internals: WebGPUInternals, inputs: TensorInfo[]): TensorInfo {
     let uniforms: GPUBufferBinding | undefined;
     const makeUniforms = internals.makeUniforms.bind(webgpu);
     const restore = override(webgpu, 'makeUniforms', (data: UniformData) => {
@@ -105,7 +93,7 @@ export class PreparedProgram {
   }
 
   private runPrepared(
-      webgpu: WebGPUBackend, internals: Internals, {pipeline, layout, uniforms}: Prepared, inputs: TensorInfo[]):
+      webgpu: WebGPUBackend, internals: WebGPUInternals, {pipeline, layout, uniforms}: Prepared, inputs: TensorInfo[]):
       TensorInfo {
     const {outputShape, dispatch} = this.program;
     const output = webgpu.makeTensorInfo(outputShape, 'float32');
@@ -118,14 +106,11 @@ export class PreparedProgram {
     entries.push({binding: tensors.length, resource: uniforms});
     const bindGroup = webgpu.device.createBindGroup({layout, entries});
     webgpu.ensureCommandEncoderReady();
-    const pass = internals.computePassEncoder ??= internals.commandEncoder.beginComputePass({});
+    const pass = internals.computePassEncoder ??= internals.commandEncoder!.beginComputePass({});
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, bindGroup);
     pass.dispatchWorkgroups(...dispatch);
-    if (++internals.dispatchCountInPass >= env().getNumber('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE')) {
-      webgpu.endComputePassEncoder();
-      webgpu.submitQueue();
-    }
+    countDispatches(webgpu, 1);
     return output;
   }
 }

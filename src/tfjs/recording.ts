@@ -1,6 +1,7 @@
 /**
  * A trace made to run: its buffers, which no one else uses, and its bind groups. A replay copies the inputs in, encodes
- * all dispatches in one pass, copies the outputs out, and submits once.
+ * all dispatches in one pass and copies the outputs out. tfjs submits several short replays together, as it does with
+ * its own programs.
  *
  * Buffers that dispatches write share memory where their lifetimes do not overlap (memory_plan.ts). Weights are not
  * copied: the bind groups refer to tfjs's buffers, and {@link Recording.isCurrent} tells whether these are still the
@@ -8,8 +9,9 @@
  */
 import {engine, type BackendValues, type DataType, type Tensor, type Variable} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import {dataOf, internalsOf} from './internals.js';
+import {countDispatches, dataOf, internalsOf} from './internals.js';
 import {planMemory, type Lifetime} from './memory_plan.js';
+import {flush} from './recorder.js';
 import type {External, TensorSpec, Trace} from './trace.js';
 import {VirtualBuffer} from './virtual_buffer.js';
 
@@ -33,6 +35,8 @@ export class Recording {
   private readonly externals: External[];
   private readonly variables: WatchedVariable[];
   private readonly memory: RecordingMemory;
+  /** tfjs's encoder that has the last replay; once it is submitted, tfjs has another one. */
+  private encodedIn: GPUCommandEncoder | undefined;
 
   /** @param weights of the model: a variable among them that gets another value makes the recording outdated. */
   constructor(private readonly webgpu: WebGPUBackend, trace: Trace, weights: readonly Tensor[]) {
@@ -88,24 +92,43 @@ export class Recording {
    */
   replay(inputs: readonly Tensor[]): Tensor[] {
     const {webgpu} = this;
+    inputs.forEach((input, i) => this.loadFromCpu(input, this.inputs[i]));
     webgpu.ensureCommandEncoderReady();
     webgpu.endComputePassEncoder();
-    const encoder = internalsOf(webgpu).commandEncoder!;
-    inputs.forEach((input, i) => this.load(encoder, input, this.inputs[i]));
+    const internals = internalsOf(webgpu);
+    const encoder = internals.commandEncoder!;
+    this.encodedIn = encoder;
+    inputs.forEach(({dataId}, i) => {
+      const {resource} = dataOf(webgpu, dataId);
+      if (resource != null) {
+        internals.commandQueueOwnedIds.add(dataId);
+        encoder.copyBufferToBuffer(resource as GPUBuffer, 0, this.inputs[i], 0, this.inputs[i].size);
+      }
+    });
     this.encode(encoder);
     const outputs = this.outputs.map(({shape, dtype, storedDtype, buffer}) => {
       const {dataId} = webgpu.makeTensorInfo(shape, storedDtype);
       webgpu.uploadToGPU(dataId); // takes a buffer from tfjs's pool
       const own = dataOf(webgpu, dataId).resource as GPUBuffer;
+      internals.commandQueueOwnedIds.add(dataId);
       encoder.copyBufferToBuffer(buffer, 0, own, 0, own.size);
       return engine().makeTensorFromTensorInfo({dataId, shape, dtype}, webgpu);
     });
-    webgpu.submitQueue();
+    countDispatches(webgpu, this.dispatches.length);
     return outputs;
   }
 
   destroy(): void {
+    this.submit();
     this.memory.destroy();
+  }
+
+  /** Submits the last replay, if tfjs has not yet. */
+  private submit(): void {
+    if (this.encodedIn && internalsOf(this.webgpu).commandEncoder === this.encodedIn) {
+      flush(this.webgpu);
+    }
+    this.encodedIn = undefined;
   }
 
   private encode(encoder: GPUCommandEncoder): void {
@@ -123,18 +146,15 @@ export class Recording {
   }
 
   /**
-   * Copies a tensor's data into an input. queue.writeBuffer runs before all that is encoded but not submitted, which is
-   * safe here: only replays use the buffer, and each of them submits.
+   * Copies a tensor's values into an input, if they lie on the CPU. queue.writeBuffer runs before all that is encoded
+   * but not submitted, so earlier replays are submitted first: they read the same buffer.
    */
-  private load(encoder: GPUCommandEncoder, {dataId}: Tensor, input: GPUBuffer): void {
-    const {webgpu} = this;
-    const data = dataOf(webgpu, dataId);
-    if (data.resource == null && data.values) {
-      webgpu.queue.writeBuffer(input, 0, asStored(data.values, data.dtype));
-      return;
+  private loadFromCpu({dataId}: Tensor, input: GPUBuffer): void {
+    const {values, resource, dtype} = dataOf(this.webgpu, dataId);
+    if (resource == null && values) {
+      this.submit();
+      this.webgpu.queue.writeBuffer(input, 0, asStored(values, dtype));
     }
-    webgpu.uploadToGPU(dataId);
-    encoder.copyBufferToBuffer(data.resource as GPUBuffer, 0, input, 0, input.size);
   }
 }
 
