@@ -83,7 +83,7 @@ fn main() {
   }
   const buffer = 0u;
   var s = 0u;
-  // All K-tiles, with checks for the last row and for the last K-tile.
+  // The last K-tiles, or all of a compact program, with checks for the last row and for the last K-tile.
   for (; s < steps; s++) {
     workgroupBarrier();
     xTile[slice][buffer][group0][kept0].at[xLane / 8u][xLane % 8u] = next0;

@@ -117,7 +117,7 @@ fn main() {
       }
     }
   }
-  // The last K-tiles, with checks for the last row and for the last K-tile.
+  // The last K-tiles, or all of a compact program, with checks for the last row and for the last K-tile.
   for (; s < steps; s++) {
     workgroupBarrier();
     xTile[slice][buffer][0][xRow + 0u].at[xLane / 8u][xLane % 8u] = next0;

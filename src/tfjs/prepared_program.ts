@@ -6,7 +6,7 @@
  *
  * The steps are those of runWebGPUProgram and recordAndSubmit (tfjs-backend-webgpu 4.22, backend_webgpu.ts).
  */
-import {env, type TensorInfo} from '@tensorflow/tfjs-core';
+import {engine, env, type TensorInfo} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend, WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {
   countDispatches, dataOf, internalsOf, isTracing, override, type UniformData, type WebGPUInternals,
@@ -67,15 +67,16 @@ export class PreparedProgram {
     let uniforms: GPUBufferBinding | undefined;
     const makeUniforms = internals.makeUniforms.bind(webgpu);
     const restore = override(webgpu, 'makeUniforms', (data: UniformData) => {
-      // A buffer of our own, which is not returned to tfjs's pool; it is freed with this object.
-      const undo = override(webgpu.bufferManager, 'acquireBuffer',
+      // A buffer of our own, which is freed with this object. On a backend that only measures, tfjs's manager keeps it
+      // and destroys it with the backend.
+      const undo = engine().backend !== webgpu ? () => undefined : override(webgpu.bufferManager, 'acquireBuffer',
         (size: number, usage: number) => webgpu.device.createBuffer({size, usage}));
       try {
         uniforms = makeUniforms(data);
       } finally {
         undo();
       }
-      internals.uniformPendingDisposal.pop();
+      internals.uniformPendingDisposal.pop(); // not returned to tfjs's pool
       return uniforms;
     });
     let output: TensorInfo;

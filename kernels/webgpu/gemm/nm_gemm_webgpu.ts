@@ -163,7 +163,7 @@ function declareSums({threadRows, threadCols}: GemmConfig): string {
 /**
  * WGSL: the loops over K-tiles. Most K-tiles run in a loop without a branch, so the compiler can interleave the loads
  * of the next K-tile with the arithmetic of this one. A second loop, with checks, runs the K-tiles that may end past
- * the last kept row and those with nothing left to load.
+ * the last kept row and those with nothing left to load. A compact program has the second loop only.
  *
  * With one buffer, a K-tile is stored between two barriers; with two, while the previous one may still be read.
  */
@@ -193,7 +193,7 @@ function walk(config: GemmConfig, geometry: GemmGeometry, loads: Loads): string 
         for (; s + 1u < u32(uniforms.fullSteps); s++) {
           ${turn(loads.fetch, unroll, loads.commit('1u - buffer'))}
         }`}
-        // ${compact ? 'All' : 'The last'} K-tiles, with checks for the last row and for the last K-tile.
+        // The last K-tiles, or all of a compact program, with checks for the last row and for the last K-tile.
         for (; s < steps; s++) {
           ${turn(`if (s + 1u < steps) {${loads.fetchGuarded}
           }`, rolled, `if (s + 1u < steps) {${loads.commit('1u - buffer')}
