@@ -50,8 +50,8 @@ type OutputsOf<M extends PredictModel> =
 type Options = Required<Pick<CaptureOptions, 'maxShapes' | 'fallback'>> & CaptureOptions;
 
 /**
- * Records the dispatches of one predict, so that later predicts replay them in one pass. Outputs are
- * bit-identical to those of model.predict on inputs that lie on the GPU.
+ * Records the dispatches of one predict, so that later predicts replay them in one pass. Outputs are bit-identical
+ * to those of model.predict on inputs that lie on the GPU.
  *
  * ```ts
  * const captured = await captureModel(model, tf.zeros([1, 784]));
@@ -72,7 +72,7 @@ export async function captureModel<M extends PredictModel>(
     model: M, example?: ModelInputs, options: CaptureOptions = {}): Promise<CapturedModel<OutputsOf<M>>> {
   checkModel('captureModel', model);
   if (example !== undefined) {
-    checkInputs('captureModel', example);
+    checkInputs('captureModel', example, 'example');
   }
   const checked = checkOptions(options);
   const active = await activeBackend('captureModel');

@@ -4,6 +4,7 @@
 import {
   clone, dispose, keep, tidy, zeros, type DataType, type NamedTensorMap, type Tensor,
 } from '@tensorflow/tfjs-core';
+import {describeValue} from '../util/options.js';
 
 export type ModelInputs = Tensor | Tensor[] | NamedTensorMap;
 
@@ -22,14 +23,18 @@ export function checkModel(caller: string, model: unknown): asserts model is Pre
   }
 }
 
-/** @throws Error if these are no inputs. */
-export function checkInputs(caller: string, inputs: unknown): void {
+/**
+ * @param name of the argument, as the message names it.
+ * @throws Error if these are no inputs.
+ */
+export function checkInputs(caller: string, inputs: unknown, name = 'inputs'): void {
   const isTensor = (value: unknown) => typeof value === 'object' && value !== null && 'dataId' in value;
   const isObject = typeof inputs === 'object' && inputs !== null;
   const parts = isObject && !isTensor(inputs) ? Object.entries(inputs) : [];
   const other = parts.find(([, value]) => !isTensor(value));
   if (!isTensor(inputs) && (parts.length === 0 || other)) {
-    throw new Error(`${caller}: inputs ${other ? `has '${other[0]}', which is no tensor` : `is ${String(inputs)}`}; ` +
+    const shown = Array.isArray(inputs) ? 'an empty list' : isObject ? 'an empty object' : describeValue(inputs);
+    throw new Error(`${caller}: ${name} ${other ? `has '${other[0]}', which is no tensor` : `is ${shown}`}; ` +
       'give a tensor, a list of them, or an object of them by name.');
   }
 }

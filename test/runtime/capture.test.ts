@@ -43,8 +43,9 @@ describe('captureModel', () => {
   const some = {predict: () => 0};
   const wrong: Array<[string, unknown[], string]> = [
     ['no model', [{}], 'captureModel: model has no method predict; give a tf.LayersModel'],
-    ['options in the place of the example', [some, {batchSize: 4}], "captureModel: inputs has 'batchSize', which"],
-    ['null for the example', [some, null], 'captureModel: inputs is null'],
+    ['options in the place of the example', [some, {batchSize: 4}], "captureModel: example has 'batchSize', which"],
+    ['null for the example', [some, null], 'captureModel: example is null'],
+    ['an empty list for the example', [some, []], 'captureModel: example is an empty list; give a tensor'],
     ['a misspelt option', [some, undefined, {shapes: 4}],
       "captureModel: there is no option 'shapes'; the options are batchSize, maxShapes, fallback."],
     ['no shape at all', [some, undefined, {maxShapes: 0}], 'captureModel: maxShapes is 0; give a whole number of at'],

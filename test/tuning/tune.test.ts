@@ -33,7 +33,7 @@ describe('tune refuses', () => {
     ['an empty list of rows', {predict: () => 0}, {rows: []}, 'tune: rows is an empty list'],
     ['rows and inputs', {predict: () => 0}, {rows: 1, inputs: []}, 'tune: rows and inputs both'],
     ['inputs that are none', {predict: () => 0}, {inputs: {x: 5}}, "tune: inputs has 'x', which is no tensor"],
-    ['an empty list of inputs', {predict: () => 0}, {inputs: []}, 'tune: inputs is '],
+    ['an empty list of inputs', {predict: () => 0}, {inputs: []}, 'tune: inputs is an empty list; give'],
   ];
   for (const [what, target, options, message] of wrong) {
     it(what, async () => {
