@@ -11,7 +11,7 @@
  *   --dtypes LIST      float32 (default), float16
  *   --ms MS            duration of a sustained measurement (default 500)
  *   --rounds N         rounds in which models alternate (default 3)
- *   --json FILE        writes the rows, after each one anew
+ *   --json FILE        writes all rows so far, again after each row
  */
 import {parseArgs} from 'node:util';
 import {setUpDawn} from './dawn.js';

@@ -19,6 +19,9 @@ export interface TensorData {
 
 export type UniformData = Array<{type: string; data: number[]}>;
 
+/** The flag that says how many dispatches tfjs collects before it submits. */
+export const BATCH_SIZE = 'WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE';
+
 export interface WebGPUInternals {
   /** Null right after a submission. */
   commandEncoder: GPUCommandEncoder | null;
@@ -36,11 +39,11 @@ export function internalsOf(webgpu: WebGPUBackend): WebGPUInternals {
   return webgpu as unknown as WebGPUInternals;
 }
 
-/** Counts dispatches that were encoded, and submits once there are as many as tfjs collects. */
+/** Counts encoded dispatches, and submits when their number reaches tfjs's batch size. */
 export function countDispatches(webgpu: WebGPUBackend, count: number): void {
   const internals = internalsOf(webgpu);
   internals.dispatchCountInPass += count;
-  if (internals.dispatchCountInPass >= env().getNumber('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE')) {
+  if (internals.dispatchCountInPass >= env().getNumber(BATCH_SIZE)) {
     webgpu.endComputePassEncoder();
     webgpu.submitQueue();
   }

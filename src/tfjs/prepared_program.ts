@@ -1,7 +1,7 @@
 /**
- * A WebGPU program that runs many times with tensors of the same shapes. tfjs prepares every execution anew: shader
- * key, shapes, uniforms, a uniform buffer and a write to it, the layout of the bind group. Here the second execution
- * keeps what tfjs makes; later ones only need a bind group and a dispatch. On Dawn's null device that takes 26 µs for a
+ * A WebGPU program that runs many times with tensors of the same shapes. For every execution tfjs makes the shader key,
+ * the uniforms, a uniform buffer with a write to it, and the layout of the bind group. Here the second execution keeps
+ * what tfjs makes; later ones only need a bind group and a dispatch. On Dawn's null device that takes 26 µs for a
  * whole nmSparseMatMul, where tf.fused.matMul takes 41.
  *
  * The steps are those of runWebGPUProgram and recordAndSubmit (tfjs-backend-webgpu 4.22, backend_webgpu.ts).

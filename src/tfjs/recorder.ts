@@ -3,15 +3,13 @@
  * one runs for 3 µs, so a GPU that tfjs feeds idles and lowers its clock. A recorded dispatch takes three calls to
  * encode.
  *
- * tfjs-backend-webgpu (4.22) has no hook for this: the fields below are private there. Nothing else in this package
- * takes over its pass encoder.
+ * tfjs-backend-webgpu (4.22) has no hook for this, so its pass encoder is replaced meanwhile. tune() and the benchmark
+ * use this: the kernels' buffers are real, and valid until the next flush. trace.ts replaces the encoder as well, for
+ * recordings that live longer and own their buffers.
  */
 import {env} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-
-interface Internals {
-  computePassEncoder: GPUComputePassEncoder | null;
-}
+import {BATCH_SIZE, internalsOf} from './internals.js';
 
 interface BufferManagerInternals {
   freeBuffers: Map<string, GPUBuffer[]>;
@@ -26,8 +24,6 @@ interface Dispatch {
 
 /** The dispatches of one function, in order. */
 export type Recording = Dispatch[];
-
-const BATCH_SIZE = 'WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE';
 
 /** Submits what tfjs has encoded so far, which also returns the buffers of disposed tensors to tfjs's pool. */
 export function flush(webgpu: WebGPUBackend): void {
@@ -45,7 +41,7 @@ export function flush(webgpu: WebGPUBackend): void {
  */
 export function record(webgpu: WebGPUBackend, functions: ReadonlyArray<() => void>): Recording[] {
   flush(webgpu);
-  const internals = webgpu as unknown as Internals;
+  const internals = internalsOf(webgpu);
   const batchSize = env().getNumber(BATCH_SIZE);
   env().set(BATCH_SIZE, Infinity); // else tfjs submits after every 15 dispatches
   try {

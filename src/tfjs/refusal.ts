@@ -35,7 +35,7 @@ export function refuseUnrepeatable(webgpu: WebGPUBackend, replace: Replace, refu
     });
   }
   replace(Math, 'random', () => {
-    throw refuse(`the model draws random numbers anew at each call${inOp()}; run model.predict, ` +
+    throw refuse(`the model draws other random numbers at each call${inOp()}; run model.predict, ` +
       'or give the op a seed.');
   });
   const runKernel = engine().runKernel.bind(engine());

@@ -9,7 +9,7 @@ import {
   engine, env, tidy, type BackendValues, type DataType, type Tensor,
 } from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import {dataOf, markTracing, override, type TensorData} from './internals.js';
+import {BATCH_SIZE, dataOf, markTracing, override, type TensorData} from './internals.js';
 import {flush} from './recorder.js';
 import {checkSize, keepsState, Refusal, refuseReads, refuseUnrepeatable, type Replace} from './refusal.js';
 import {VirtualBuffer, VirtualBufferManager} from './virtual_buffer.js';
@@ -113,7 +113,7 @@ class Tracer {
     this.undo.push(markTracing(webgpu));
     this.replaceUploads(replace);
     this.undo.push(() => flush(webgpu)); // releases virtual buffers, so before the real manager returns
-    this.setFlag('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE', Infinity);
+    this.setFlag(BATCH_SIZE, Infinity);
     this.setFlag('WEBGPU_ENGINE_COMPILE_ONLY', false);
     replace(webgpu, 'activeTimers', null);
     replace(webgpu, 'computePassEncoder', this);

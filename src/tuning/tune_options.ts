@@ -43,14 +43,14 @@ export interface TunedProduct {
   n: number;
   pattern: string;
   dtype: StorageDtype;
-  /** The fastest plan, as describePlan() puts it. */
+  /** The plan for which the user waits least (user_time.ts), as describePlan() puts it. */
   plan: string;
   /** Measured ms on the GPU: of that plan, and of the plan that runs without tuning. */
   ms: number;
   defaultMs: number;
-  /** Predicted ms of the fastest plan. */
+  /** Predicted ms of that plan on the GPU. */
   predictedMs: number;
-  /** defaultMs / ms. */
+  /** defaultMs / ms: on the GPU. Below 1 if the plan takes longer there, but runs fewer programs. */
   speedup: number;
   /** Whether an earlier call measured this. */
   cached: boolean;

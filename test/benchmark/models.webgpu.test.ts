@@ -1,4 +1,4 @@
-/** The suite `models` runs on a model of one layer, refuses a wrong model, and compiles anew where it says so. */
+/** The suite `models` runs on a model of one layer, refuses a wrong model, and compiles again for a cold predict. */
 import * as tf from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {expect} from 'chai';

@@ -54,13 +54,13 @@ describe('captureModel refuses', function() {
   }
 
   it('random ops, by name', async () => {
-    const random = (op: string) => `the model draws random numbers anew at each call (${op}); run model.predict`;
+    const random = (op: string) => `the model draws other random numbers at each call (${op}); run model.predict`;
     await expectRefused(x => tf.tidy(() => tf.add(x, tf.randomNormal([6]))), random('randomNormal'));
     await expectRefused(x => tf.tidy(() => tf.add(x, tf.randomUniform([6]))), random('randomUniform'));
     await expectRefused(x => tf.dropout(x, 0.5), random('dropout > randomUniform'));
     await expectRefused(x => tf.multinomial(x as tf.Tensor2D, 4), random('multinomial'));
     await expectRefused(
-      x => tf.tidy(() => tf.mul(x, Math.random())), 'the model draws random numbers anew at each call;');
+      x => tf.tidy(() => tf.mul(x, Math.random())), 'the model draws other random numbers at each call;');
   });
 
   it('results that are read back, and data that is copied on the GPU', async () => {
@@ -76,7 +76,7 @@ describe('captureModel refuses', function() {
       } catch {
         return tf.add(x, 0);
       }
-    }), 'the model draws random numbers anew');
+    }), 'the model draws other random numbers');
     await expectRefused(x => {
       const y = tf.square(x);
       y.dataToGPU().tensorRef.dispose();
