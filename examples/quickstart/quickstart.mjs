@@ -217,8 +217,8 @@ function printResults(results, backends) {
   console.log(`
 accuracy   share of the test images recognised; untuned is what it was after pruning, before fine-tuning
 bytes      model.json and weights, and how many times smaller than dense
-ms         to predict all ${TEST_COUNT} test images at once, median of ${TIMED_RUNS} runs; wasm has no
-           kernel for N:M: the dense weights are rebuilt there each time, which takes longer than dense
+ms         to predict all ${TEST_COUNT} test images at once, median of ${TIMED_RUNS} runs; both backends have
+           a kernel for N:M
 off by     largest difference to the same weights multiplied densely on cpu, in proportion to the largest output`);
 }
 
