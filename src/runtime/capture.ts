@@ -8,6 +8,7 @@ import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {activeBackend, checkActive} from '../tfjs/active_backend.js';
 import {checkInputs, checkModel, zeroInputs, type ModelInputs, type PredictModel} from '../tfjs/predict_model.js';
+import {makeReadsPrompt} from '../tfjs/prompt_read.js';
 import {Refusal} from '../tfjs/refusal.js';
 import {isTracing} from '../tfjs/internals.js';
 import {chooserOf} from '../tuning/choose.js';
@@ -95,6 +96,7 @@ class Captured implements CapturedModel {
   private hasWarned = false;
   /** Why the model cannot be recorded. */
   private refusal: Refusal | undefined;
+  private endPromptReads = () => undefined as void;
 
   constructor(
     private readonly model: PredictModel,
@@ -123,6 +125,7 @@ class Captured implements CapturedModel {
         checkActive('captureModel', backend);
         this.recordingFor(given);
       });
+      this.endPromptReads = makeReadsPrompt(backend);
     } catch (error) {
       this.checkFallback(error);
     }
@@ -150,6 +153,7 @@ class Captured implements CapturedModel {
     this.isDisposed = true;
     this.recorded.forEach(each => each.destroy());
     this.recorded = [];
+    this.endPromptReads();
   }
 
   private predictUncaptured(given: GivenInputs): ModelOutputs {

@@ -175,10 +175,10 @@ describe('a captured model', function() {
     tf.dispose(captured.predict(x));
     expect(await held()).to.deep.equal(before);
     expect(tf.env().getFlags()).to.deep.equal(flags);
-    expect(keys()).to.deep.equal(own);
     expect(webgpu().bufferManager).to.equal(manager);
     captured.dispose();
     captured.dispose();
+    expect(keys()).to.deep.equal(own);
     expect(() => captured.predict(x)).to.throw('predict: the captured model is disposed; capture the model again.');
     x.dispose();
     disposeModel(model);
