@@ -83,6 +83,30 @@ fn main() {
   }
   const buffer = 0u;
   var s = 0u;
+  // K-tiles without a branch: registers to workgroup memory, prefetch the next K-tile, multiply this one.
+  for (; s + 1u < u32(uniforms.fullSteps); s++) {
+    workgroupBarrier();
+    xTile[slice][buffer][group0][kept0].at[xLane / 8u][xLane % 8u] = next0;
+    wTile[slice][buffer][wRow + 0u][wLane / 8u][(wLane % 8u) / 8u][wLane % 8u] = next1;
+    workgroupBarrier();
+    step += 1u;
+    {
+      let firstKept = step * 8u;
+      next0 = xColumn(xFrom, step * 32u + (kept0 / 8u) * 32u + (word0 & OFFSET_MASK));
+      next1 = value4(firstKept + wRow + 0u, wStart + wLane);
+      word0 = offsetWord(firstGroup + group0, firstKept + 8u + kept0);
+    }
+    for (var kk = 0u; kk < 8u; kk += 1u) {
+      {
+        let x0_0 = xTile[slice][buffer][0u][kk + 0u].at[0][threadY];
+        let w0 = wTile[slice][buffer][kk + 0u][spanId][0][spanLane];
+        sum0_0 += x0_0[0] * w0;
+        sum1_0 += x0_0[1] * w0;
+        sum2_0 += x0_0[2] * w0;
+        sum3_0 += x0_0[3] * w0;
+      }
+    }
+  }
   // The last K-tiles, or all of a compact program, with checks for the last row and for the last K-tile.
   for (; s < steps; s++) {
     workgroupBarrier();

@@ -50,8 +50,8 @@ fn main() {
   var value1 = stored4(j + 1u, col);
   var value2 = stored4(j + 2u, col);
   var value3 = stored4(j + 3u, col);
-  // Every iteration: prefetch the next, multiply this one. The last one may be partial.
-  for (; j < end; j += 32u) {
+  // Every iteration but a slice's last: prefetch the next, multiply this one.
+  for (; j + 32u < end; j += 32u) {
     let later0_0 = offsetWord((col * 4u + 0u) / 1u, j + 32u + 0u);
     let later0_1 = offsetWord((col * 4u + 1u) / 1u, j + 32u + 0u);
     let later0_2 = offsetWord((col * 4u + 2u) / 1u, j + 32u + 0u);
@@ -60,6 +60,106 @@ fn main() {
     let next_value1 = stored4(j + 32u + 1u, col);
     let next_value2 = stored4(j + 32u + 2u, col);
     let next_value3 = stored4(j + 32u + 3u, col);
+    let words = vec4<u32>(word0_0, word0_1, word0_2, word0_3);
+    let offset0 = (words >> vec4<u32>(0u * OFFSET_BITS)) & vec4<u32>(OFFSET_MASK);
+    let weight0 = unpack4(value0);
+    let offset1 = (words >> vec4<u32>(1u * OFFSET_BITS)) & vec4<u32>(OFFSET_MASK);
+    let weight1 = unpack4(value1);
+    let offset2 = (words >> vec4<u32>(2u * OFFSET_BITS)) & vec4<u32>(OFFSET_MASK);
+    let weight2 = unpack4(value2);
+    let offset3 = (words >> vec4<u32>(3u * OFFSET_BITS)) & vec4<u32>(OFFSET_MASK);
+    let weight3 = unpack4(value3);
+    {
+      let row = (j / 2u) * 4u + 0u;
+      let at = row * xStride + xStart;
+      let in0 = x[at + 0u];
+      let weight = select(vec4<f32>(0.0), weight0, offset0 == vec4<u32>(0u));
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
+    }
+    {
+      let row = (j / 2u) * 4u + 1u;
+      let at = row * xStride + xStart;
+      let in0 = x[at + 0u];
+      let weight = select(select(vec4<f32>(0.0), weight0, offset0 == vec4<u32>(1u)), weight1, offset1 == vec4<u32>(1u));
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
+    }
+    {
+      let row = (j / 2u) * 4u + 2u;
+      let at = row * xStride + xStart;
+      let in0 = x[at + 0u];
+      let weight = select(select(vec4<f32>(0.0), weight0, offset0 == vec4<u32>(2u)), weight1, offset1 == vec4<u32>(2u));
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
+    }
+    {
+      let row = (j / 2u) * 4u + 3u;
+      let at = row * xStride + xStart;
+      let in0 = x[at + 0u];
+      let weight = select(vec4<f32>(0.0), weight1, offset1 == vec4<u32>(3u));
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
+    }
+    {
+      let row = (j / 2u) * 4u + 4u;
+      let at = row * xStride + xStart;
+      let in0 = x[at + 0u];
+      let weight = select(vec4<f32>(0.0), weight2, offset2 == vec4<u32>(0u));
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
+    }
+    {
+      let row = (j / 2u) * 4u + 5u;
+      let at = row * xStride + xStart;
+      let in0 = x[at + 0u];
+      let weight = select(select(vec4<f32>(0.0), weight2, offset2 == vec4<u32>(1u)), weight3, offset3 == vec4<u32>(1u));
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
+    }
+    {
+      let row = (j / 2u) * 4u + 6u;
+      let at = row * xStride + xStart;
+      let in0 = x[at + 0u];
+      let weight = select(select(vec4<f32>(0.0), weight2, offset2 == vec4<u32>(2u)), weight3, offset3 == vec4<u32>(2u));
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
+    }
+    {
+      let row = (j / 2u) * 4u + 7u;
+      let at = row * xStride + xStart;
+      let in0 = x[at + 0u];
+      let weight = select(vec4<f32>(0.0), weight3, offset3 == vec4<u32>(3u));
+      sum0 += in0[0] * weight;
+      sum1 += in0[1] * weight;
+      sum2 += in0[2] * weight;
+      sum3 += in0[3] * weight;
+    }
+    word0_0 = later0_0;
+    word0_1 = later0_1;
+    word0_2 = later0_2;
+    word0_3 = later0_3;
+    value0 = next_value0;
+    value1 = next_value1;
+    value2 = next_value2;
+    value3 = next_value3;
+  }
+  // The last iteration of a slice prefetches nothing. It may be partial or empty; so may its last window be.
+  if (j < end) {
     let words = vec4<u32>(word0_0, word0_1, word0_2, word0_3);
     let offset0 = (words >> vec4<u32>(0u * OFFSET_BITS)) & vec4<u32>(OFFSET_MASK);
     let weight0 = select(vec4<f32>(0.0), unpack4(value0), j + 0u < end);
@@ -149,14 +249,6 @@ fn main() {
       sum2 += in0[2] * weight;
       sum3 += in0[3] * weight;
     }
-    word0_0 = later0_0;
-    word0_1 = later0_1;
-    word0_2 = later0_2;
-    word0_3 = later0_3;
-    value0 = next_value0;
-    value1 = next_value1;
-    value2 = next_value2;
-    value3 = next_value3;
   }
   // Add up the slices and store.
   sums[0u + localIndex] = sum0;

@@ -82,8 +82,6 @@ const MIN_STEPS_PER_SPLIT = 4;
 const MIN_TURNS_PER_SPLIT = 2;
 /** Most multiply-adds per thread in an unrolled K-tile: more unrolling gains nothing and compiles more slowly. */
 const MAX_UNROLLED = 2048;
-/** Most multiply-adds, kept ones, of a product whose program is compact: it takes some 20 µs on a large GPU. */
-const MAX_COMPACT = 2 ** 27;
 /** Largest register tile whose inner loop is not unrolled: drivers unroll it themselves, and gain 3 to 8 %. */
 const MAX_ROLLED = 16;
 
@@ -118,7 +116,6 @@ function gemvRows({rows}: MatMulProblem): GemvConfig['rows'] {
 function gemvPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
   const {rows, shape: [k, n], pattern, epilogue} = problem;
   const rowsAtOnce = gemvRows(problem);
-  const compact = rowsAtOnce > MAX_ROW_MAJOR_ROWS && isSmall(problem, keptRowCount(k, pattern));
   const keptRows = keptRowCount(k, pattern);
   const most = rowsAtOnce <= MAX_ROWS_OF_MANY_THREADS ? Math.max(256, mostThreads(limits)) : 256;
   const plans: Plan[] = [];
@@ -130,8 +127,10 @@ function gemvPlans(problem: MatMulProblem, limits: ProgramLimits): Plan[] {
       [{turn: 8, xLayout: 'row-major'}, {turn: 4, xLayout: 'row-major'}] as const :
       [{turn: 4, xLayout: 'k-major'}, {turn: 4, xLayout: 'row-major'}] as const;
     for (const variant of variants) {
-      const config: GemvConfig =
-          {...compressed(problem), rows: rowsAtOnce, ...variant, vecCols, threads, compact, partial: false, epilogue};
+      const config: GemvConfig = {
+        ...compressed(problem), rows: rowsAtOnce, ...variant, vecCols, threads, compact: false, partial: false,
+        epilogue,
+      };
       const {tileCols, turnRows} = gemvGeometry(config);
       const inAll = Math.ceil(n / tileCols) * Math.ceil(rows / rowsAtOnce) * threads;
       for (const wanted of GEMV_SPLITS) {
@@ -200,8 +199,7 @@ function gemmConfig(
   const expanded = strategy === 'dense' && !isDense({pattern});
   const config: GemmConfig = {
     ...compressed(problem), ...(expanded ? {pattern: DENSE_PATTERN, dtype: 'float32' as const} : {}),
-    strategy, tileRows, tileCols, threadRows, threadCols, ...kTile, unroll: 1, partial: false,
-    compact: isSmall(problem, expanded ? problem.shape[0] : keptRowCount(problem.shape[0], pattern)),
+    strategy, tileRows, tileCols, threadRows, threadCols, ...kTile, unroll: 1, compact: false, partial: false,
     xPad: STRATEGIES[strategy].picksRows && pattern.vectorLength < 16 ? 1 : 0,
     epilogue: problem.epilogue,
   };
@@ -209,11 +207,6 @@ function gemmConfig(
   const most = threadRows * threadCols > MAX_ROLLED ? MAX_UNROLLED / (threadRows * threadCols) : 1;
   const unroll = wRows <= most ? wRows : [16, 8, 4, 2].find(count => count <= most && wRows % count === 0) ?? 1;
   return {...config, unroll};
-}
-
-/** Whether compiling takes longer than a program that is a little faster would save in thousands of predicts. */
-function isSmall({rows, shape: [, n]}: MatMulProblem, keptRows: number): boolean {
-  return rows * n * keptRows <= MAX_COMPACT;
 }
 
 function mostThreads({maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX}: ProgramLimits): number {

@@ -62,7 +62,7 @@ export function wordsPerGroup({shape: [k], pattern}: {shape: [number, number]; p
  * Version of stored plans; those of another version are ignored. Raise it when a change to the kernels makes other
  * plans the fastest, and when a figure of a device profile changes.
  */
-export const PLANS_VERSION = 6;
+export const PLANS_VERSION = 7;
 
 /** A plan's name: everything about it but the epilogue, which does not change which plan is fastest. */
 export function planName(plan: Plan): string {

@@ -14,6 +14,7 @@ import {PreparedProgram} from '../../src/tfjs/prepared_program.js';
 import {
   fromAttrs, NM_DECOMPRESS, NM_GATHER_KEPT, NM_SPARSE_MAT_MUL, type MatMulAttrs, type MatMulInputs, type MatrixAttrs,
 } from '../contract.js';
+import {compiledPlan, type ChooseInterimPlan} from './compiled_plan.js';
 import {NMGemmProgram} from './gemm/nm_gemm_webgpu.js';
 import {NMGemvProgram} from './gemv/nm_gemv_webgpu.js';
 import {NMDecompressProgram} from './passes/decompress_webgpu.js';
@@ -34,7 +35,8 @@ type Args = Parameters<KernelFunc>[0];
  */
 export type ChoosePlan = (problem: MatMulProblem, backend: WebGPUBackend) => Plan;
 
-function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args, choose: ChoosePlan): TensorInfo {
+function nmSparseMatMul(
+    {inputs, attrs, backend: anyBackend}: Args, choose: ChoosePlan, chooseInterim?: ChooseInterimPlan): TensorInfo {
   const {x, values, indices, bias, preluActivationWeights} = inputs as unknown as MatMulInputs;
   const {pattern, shape, dtype, activation, leakyreluAlpha} = fromAttrs<MatMulAttrs>(attrs);
   const backend = anyBackend as unknown as WebGPUBackend;
@@ -47,17 +49,19 @@ function nmSparseMatMul({inputs, attrs, backend: anyBackend}: Args, choose: Choo
   };
   const epilogueTensors = [bias, preluActivationWeights].filter(tensor => tensor !== undefined);
   const problem = {rows, shape, pattern, dtype, epilogue};
+  const run = (plan: Plan) => {
+    const programs = programsOf(plan, problem, leakyreluAlpha, backend.device);
+    const left: Input = programs.transpose ? {program: programs.transpose, inputs: [x], output: 'x transposed'} : x;
+    const right: Input = programs.decompress ?
+      {program: programs.decompress, inputs: [values, indices], output: 'the dense W'} : values;
+    const weights = isDense(plan.config) ? [right] : [right, indices];
+    const sums: Pass = {program: programs.product, inputs: [left, ...weights], output: 'partial sums of y'};
+    return runPasses('nmSparseMatMul', backend, programs.reduce ?
+      {program: programs.reduce, inputs: [sums, ...epilogueTensors], output: 'y'} :
+      {program: programs.product, inputs: [...sums.inputs, ...epilogueTensors], output: 'y'});
+  };
   const plan = choose(problem, backend);
-  const programs = programsOf(plan, problem, leakyreluAlpha, backend.device);
-  const left: Input = programs.transpose ? {program: programs.transpose, inputs: [x], output: 'x transposed'} : x;
-  const right: Input = programs.decompress ?
-    {program: programs.decompress, inputs: [values, indices], output: 'the dense W'} : values;
-  const weights = isDense(plan.config) ? [right] : [right, indices];
-  return runPasses('nmSparseMatMul', backend, programs.reduce ? {
-    program: programs.reduce,
-    inputs: [{program: programs.product, inputs: [left, ...weights], output: 'partial sums of y'}, ...epilogueTensors],
-    output: 'y',
-  } : {program: programs.product, inputs: [left, ...weights, ...epilogueTensors], output: 'y'});
+  return run(chooseInterim ? compiledPlan(plan, problem, backend, {run, chooseInterim}) : plan);
 }
 
 type Input = Pass['inputs'][number];
@@ -153,10 +157,15 @@ function nmGatherKept({inputs, attrs, backend: anyBackend}: Args): TensorInfo {
   });
 }
 
-/** The kernels of a WebGPU backend that is registered under `backendName`. */
-export function webgpuKernels(choose: ChoosePlan, backendName = 'webgpu'): KernelConfig[] {
+/**
+ * The kernels of a WebGPU backend that is registered under `backendName`.
+ * @param chooseInterim without it, products wait until their plan is compiled.
+ */
+export function webgpuKernels(
+    choose: ChoosePlan, {backendName = 'webgpu', chooseInterim}:
+    {backendName?: string; chooseInterim?: ChooseInterimPlan} = {}): KernelConfig[] {
   return [
-    {kernelName: NM_SPARSE_MAT_MUL, backendName, kernelFunc: args => nmSparseMatMul(args, choose)},
+    {kernelName: NM_SPARSE_MAT_MUL, backendName, kernelFunc: args => nmSparseMatMul(args, choose, chooseInterim)},
     {kernelName: NM_DECOMPRESS, backendName, kernelFunc: nmDecompress},
     {kernelName: NM_GATHER_KEPT, backendName, kernelFunc: nmGatherKept},
   ];

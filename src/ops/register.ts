@@ -17,7 +17,7 @@ import {wasmMatMul} from '../../kernels/wasm/nm_sparse_mat_mul.js';
 import {webglMatMul} from '../../kernels/webgl/nm_sparse_mat_mul.js';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {webgpuKernels} from '../../kernels/webgpu/run_plan.js';
-import {choosePlan} from '../tuning/choose.js';
+import {chooseInterimPlan, choosePlan} from '../tuning/choose.js';
 import {gradients} from './gradient.js';
 
 /** Kernels stay with the tfjs instance, so a second copy of this package must not register twice: tfjs would warn. */
@@ -40,7 +40,7 @@ function expectProducts(backend: unknown): void {
 
 /** The WebGPU kernels under a name; tfjs calls setupFunc whenever the backend of that name becomes the active one. */
 function kernelsOnWebGPU(backendName: string): KernelConfig[] {
-  return webgpuKernels(choosePlan, backendName).map(kernel =>
+  return webgpuKernels(choosePlan, {backendName, chooseInterim: chooseInterimPlan}).map(kernel =>
     kernel.kernelName === NM_SPARSE_MAT_MUL ? {...kernel, setupFunc: expectProducts} : kernel);
 }
 

@@ -6,6 +6,7 @@ import {engine, env, tidy, type NamedTensorMap, type Tensor} from '@tensorflow/t
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {isWebGPUBackend} from '../../kernels/webgpu/is_webgpu_backend.js';
 import {compileInParallel} from '../tfjs/compile.js';
+import {markTracing} from '../tfjs/internals.js';
 import {statefulLayers, weightsOf, type PredictModel} from '../tfjs/predict_model.js';
 import {Recording, specOf} from '../tfjs/recording.js';
 import {checkSize, keepsState, Refusal} from '../tfjs/refusal.js';
@@ -149,8 +150,13 @@ function rehearse(
   const predict = () => countSurvivors(webgpu, () => tidy(() => {
     listed(given.predict(model, given.tensors.map(tensor => onGPU(webgpu, tensor)), batchSize));
   }));
-  if (predictable(predict, hasLostData) > 0 && predictable(predict, hasLostData) > 0) {
-    throw keepsState();
+  const unmark = markTracing(webgpu); // else interim plans would run
+  try {
+    if (predictable(predict, hasLostData) > 0 && predictable(predict, hasLostData) > 0) {
+      throw keepsState();
+    }
+  } finally {
+    unmark();
   }
 }
 

@@ -13,31 +13,78 @@ type PipelineCache = Record<string, GPUComputePipeline | Promise<GPUComputePipel
 
 const COMPILE_ONLY = 'WEBGPU_ENGINE_COMPILE_ONLY';
 
+/** Programs that are being compiled. */
+export interface Compilation {
+  /** How many there are. */
+  programs: number;
+  /** Settled when all are compiled, or have failed. Rejected with an Error if a program does not compile. */
+  done: Promise<void>;
+}
+
+/** The programs that are being compiled on a backend, by shader key. */
+const compiling = new WeakMap<WebGPUBackend, Map<string, Promise<GPUComputePipeline>>>();
+
 /**
- * Compiles the programs that `record` would run for the first time.
+ * Starts to compile the programs that `record` would run for the first time. What an earlier call has started to
+ * compile is not compiled again, but waited for.
  * @param record runs kernels; what they return holds garbage.
- * @returns how many there were.
- * @throws what `record` throws, and Error if a program does not compile.
+ * @throws what `record` throws.
  */
-export async function compileInParallel(backend: WebGPUBackend, record: () => void): Promise<number> {
+export function startCompiling(backend: WebGPUBackend, record: () => void): Compilation {
   const {pipelineCache} = backend as unknown as {pipelineCache: PipelineCache};
+  const earlier = compiling.get(backend) ?? new Map<string, Promise<GPUComputePipeline>>();
+  compiling.set(backend, earlier);
   const before = env().getBool(COMPILE_ONLY);
-  let pending: Array<[string, Promise<GPUComputePipeline>]> = [];
+  const pending = new Map<string, Promise<GPUComputePipeline>>();
+  const lent = [...earlier].filter(([key]) => !(key in pipelineCache));
+  for (const [key, pipeline] of lent) {
+    const get = () => {
+      pending.set(key, pipeline);
+      return pipeline;
+    };
+    Object.defineProperty(pipelineCache, key, {get, configurable: true, enumerable: false});
+  }
   env().set(COMPILE_ONLY, true);
   try {
     record();
   } finally {
     env().set(COMPILE_ONLY, before);
-    pending = Object.entries(pipelineCache).filter((entry): entry is typeof pending[number] =>
-      entry[1] instanceof Promise);
-    pending.forEach(([key]) => delete pipelineCache[key]);
+    lent.forEach(([key]) => delete pipelineCache[key]);
+    for (const [key, pipeline] of Object.entries(pipelineCache)) {
+      if (pipeline instanceof Promise) {
+        delete pipelineCache[key];
+        pending.set(key, pipeline);
+        earlier.set(key, pipeline);
+      }
+    }
   }
-  const compiled = await Promise.allSettled(pending.map(async ([key, pipeline]) => {
-    pipelineCache[key] = await pipeline;
+  return {programs: pending.size, done: finish(pipelineCache, pending, earlier)};
+}
+
+/** Puts programs into the cache once they are compiled. */
+async function finish(
+    cache: PipelineCache, pending: Map<string, Promise<GPUComputePipeline>>,
+    all: Map<string, Promise<GPUComputePipeline>>): Promise<void> {
+  const results = await Promise.allSettled([...pending].map(async ([key, pipeline]) => {
+    try {
+      cache[key] = await pipeline;
+    } finally {
+      all.delete(key);
+    }
   }));
-  const failed = compiled.find(result => result.status === 'rejected');
+  const failed = results.find(result => result.status === 'rejected');
   if (failed) {
     throw new Error(`a WebGPU program does not compile: ${(failed.reason as Error).message}`, {cause: failed.reason});
   }
-  return pending.length;
+}
+
+/**
+ * Compiles the programs that `record` would run for the first time.
+ * @returns how many there were.
+ * @throws what `record` throws, and Error if a program does not compile.
+ */
+export async function compileInParallel(backend: WebGPUBackend, record: () => void): Promise<number> {
+  const {programs, done} = startCompiling(backend, record);
+  await done;
+  return programs;
 }

@@ -72,13 +72,22 @@ export function override(target: object, name: string, value: unknown): () => vo
 
 const tracing = new WeakSet<WebGPUBackend>();
 
-/** Marks that a trace (trace.ts) is being made. @returns a function that removes the mark. */
+/**
+ * Marks that a model is being captured: a trace (trace.ts) is made or prepared.
+ * @returns a function that removes the mark.
+ */
 export function markTracing(webgpu: WebGPUBackend): () => void {
   tracing.add(webgpu);
   return () => tracing.delete(webgpu);
 }
 
-/** Whether a trace is being made, so that the caller runs as part of it. */
+/** Whether a model is being captured, so that the caller runs as part of it. */
 export function isTracing(webgpu: WebGPUBackend): boolean {
   return tracing.has(webgpu);
+}
+
+/** Whether programs run as in any predict: they are not traced, timed by tf.time, or compiled without being run. */
+export function runsPlainly(webgpu: WebGPUBackend): boolean {
+  const isTimed = internalsOf(webgpu).activeTimers != null;
+  return !isTracing(webgpu) && !isTimed && !env().getBool('WEBGPU_ENGINE_COMPILE_ONLY');
 }

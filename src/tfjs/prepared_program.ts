@@ -6,10 +6,10 @@
  *
  * The steps are those of runWebGPUProgram and recordAndSubmit (tfjs-backend-webgpu 4.22, backend_webgpu.ts).
  */
-import {engine, env, type TensorInfo} from '@tensorflow/tfjs-core';
+import {engine, type TensorInfo} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend, WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {
-  countDispatches, dataOf, internalsOf, isTracing, override, type UniformData, type WebGPUInternals,
+  countDispatches, dataOf, internalsOf, override, runsPlainly, type UniformData, type WebGPUInternals,
 } from './internals.js';
 
 /** What is kept of an execution by tfjs. */
@@ -40,7 +40,7 @@ export class PreparedProgram {
   run(webgpu: WebGPUBackend, inputs: TensorInfo[]): TensorInfo {
     const internals = internalsOf(webgpu);
     // A trace must see all that tfjs does, and tf.time() measures in tfjs's own way.
-    if (isTracing(webgpu) || internals.activeTimers != null || env().getBool('WEBGPU_ENGINE_COMPILE_ONLY')) {
+    if (!runsPlainly(webgpu)) {
       return this.runByTfjs(webgpu, inputs);
     }
     if (!this.hasRun) {

@@ -9,12 +9,13 @@
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
 import {candidatePlans, type ProgramLimits} from '../../kernels/webgpu/candidates.js';
 import {watchLoss} from '../../kernels/webgpu/device_loss.js';
+import {interimPlan} from '../../kernels/webgpu/interim_plan.js';
 import {
   describePlan, isDenseFallback, planName, programCount, type MatMulProblem, type Plan,
 } from '../../kernels/webgpu/plan.js';
 import {predict, type Prediction} from './cost_model.js';
 import {adapterNames, FITTED_FAMILY, profileOf, type AdapterNames, type DeviceProfile} from './device_profile.js';
-import {forcedPlan, printPlan} from './plan_flags.js';
+import {allowsInterimPlans, forcedPlan, printPlan} from './plan_flags.js';
 import {adapterKey, mergeRecords, productKey, type TunedPlan, type TuningRecord} from './plan_cache.js';
 import {userMs} from './user_time.js';
 
@@ -177,6 +178,11 @@ let observer: ((problem: MatMulProblem) => void) | undefined;
 export function choosePlan(problem: MatMulProblem, backend: WebGPUBackend): Plan {
   observer?.(problem);
   return chooserOf(backend).choose(problem);
+}
+
+/** Selects the plan that runs a product until `plan` is compiled; undefined if it should wait for that. */
+export function chooseInterimPlan(plan: Plan, problem: MatMulProblem, {device}: WebGPUBackend): Plan | undefined {
+  return allowsInterimPlans() ? interimPlan(plan, candidatePlans(problem, device.limits), problem.rows) : undefined;
 }
 
 /** @returns the products multiplied on WebGPU while `run` runs. */

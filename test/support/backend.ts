@@ -13,6 +13,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-webgl';
 import {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
+import '../../src/tuning/plan_flags.js';
 
 const BACKENDS = ['cpu', 'wasm', 'tensorflow', 'webgpu', 'webgl'] as const;
 
@@ -142,6 +143,7 @@ function quietly(run: () => void): void {
 before('set the backend', async function() {
   this.timeout(60_000); // a cold start of Chromium's GPU process on a busy machine
   tf.env().set('WEBGPU_CPU_FORWARD', false); // else small tensors never reach the GPU
+  tf.env().set('NM_SPARSE_INTERIM_PLANS', false); // else the selected plans hardly ever run
   if (backendName === 'wasm') {
     const {setWasmPaths} = await import('@tensorflow/tfjs-backend-wasm');
     if ('__karma__' in globalThis) {
