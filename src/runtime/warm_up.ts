@@ -1,6 +1,6 @@
 /**
- * warmUp(): compiles the WebGPU programs of a model before the first predict. predict would compile them one after the
- * other, which makes it slow; warmUp compiles them in parallel.
+ * warmUp(): compiles the WebGPU programs of a model before the first predict, and executes each once. predict would
+ * compile them one after the other, which makes it slow; warmUp compiles them in parallel.
  *
  * The cost model was fitted to one family of GPUs. On any other, warmUp measures the plans predicted fastest and keeps
  * the winners, as tune() does.
@@ -14,6 +14,7 @@ import {compileInParallel} from '../tfjs/compile.js';
 import {
   checkInputs, checkModel, predictOnce, predictZeros, type ModelInputs, type PredictModel,
 } from '../tfjs/predict_model.js';
+import {flush} from '../tfjs/recorder.js';
 import {chooserOf, observeProblems, type PlanChooser} from '../tuning/choose.js';
 import {loadTuned} from '../tuning/plan_cache.js';
 import {measurePlans} from '../tuning/tune.js';
@@ -48,8 +49,8 @@ export interface WarmUpReport {
 
 /**
  * Makes the first predict as fast as later ones: compiles all WebGPU programs of a model's predict in parallel, for
- * inputs of these shapes. Waits for stored plans first, and measures plans if the GPU's family is unknown to the cost
- * model. On other backends it predicts once and drops the result.
+ * inputs of these shapes, then predicts once and drops the result. Waits for stored plans first, and measures plans if
+ * the GPU's family is unknown to the cost model. On other backends it only predicts once.
  *
  * ```ts
  * await warmUp(model);                       // one sample
@@ -89,6 +90,11 @@ export async function warmUp(
       }
       // Compiles the measured plans; and what tfjs ran on the CPU the first time, because its inputs were there.
       report.programs += await compile();
+      // The driver prepares a program at its first execution once more.
+      checkActive('warmUp', active);
+      run();
+      flush(active);
+      await active.device.queue.onSubmittedWorkDone();
     });
   } else {
     run();
