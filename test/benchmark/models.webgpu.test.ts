@@ -30,7 +30,7 @@ describe('the suite models', function() {
     for (const row of report.rows) {
       // predict slices x, then multiplies.
       expect(row.programs).to.be.within(2, 4);
-      for (const ms of [row.jsMs, row.latencyMs, row.sustainedMs, row.coldMs, row.warmUpMs, row.warmMs]) {
+      for (const ms of [row.jsMs, row.latencyMs, row.sustainedMs, row.coldMs, row.warmUpMs, row.warmMs, row.nextMs]) {
         expect(ms).to.be.finite.and.above(0);
       }
       if (row.gpuMs !== null) {

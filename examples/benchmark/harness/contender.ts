@@ -40,10 +40,11 @@ export class Contender {
   error: number | null = null;
   readonly plain = noSamples();
   readonly captured = noSamples();
-  /** ms of a first predict, of a warmUp, of the first predict after it, and of GPU time of one predict. */
+  /** ms of a first predict, of a warmUp, of the first predict after it, of the next, and of one predict's GPU time. */
   readonly cold: number[] = [];
   readonly warmUp: number[] = [];
   readonly warm: number[] = [];
+  readonly next: number[] = [];
   readonly gpu: number[] = [];
   private fast: CapturedModel | undefined;
 
@@ -57,16 +58,25 @@ export class Contender {
 
   private readonly predict: Predict = () => this.model.predict(this.x, {batchSize: this.rows}) as Tensor;
 
-  /** Predicts twice with new programs: without warmUp, and after it. */
+  /**
+   * Predicts with new programs: without warmUp, and twice after it. A GPU that waits for a compiler clocks down, so it
+   * waits as long before the second of these.
+   */
   async timeFirst(): Promise<void> {
     const {webgpu, model, x, rows} = this;
     await this.waitForGpu();
-    this.cold.push(await withFreshPrograms(webgpu, () => this.timeOnce()));
+    await withFreshPrograms(webgpu, async () => {
+      this.cold.push(await this.timeOnce());
+      await this.compile(); // an interim plan may have run
+    });
     await withFreshPrograms(webgpu, async () => {
       const start = performance.now();
       await warmUp(model, x, {batchSize: rows});
-      this.warmUp.push(performance.now() - start);
+      const ms = performance.now() - start;
+      this.warmUp.push(ms);
       this.warm.push(await this.timeOnce());
+      await new Promise(resolve => setTimeout(resolve, ms));
+      this.next.push(await this.timeOnce());
     });
   }
 

@@ -18,6 +18,7 @@ export const MODEL_COLUMNS: Columns<ModelRow> = [
   ['cold', 7, ({coldMs}) => amount(coldMs)],
   ['warmUp', 8, ({warmUpMs}) => amount(warmUpMs)],
   ['after', 7, ({warmMs}) => amount(warmMs)],
+  ['next', 7, ({nextMs}) => amount(nextMs)],
   ['sustained ×', 13, ({sustainedOverDense}) => times(sustainedOverDense)],
   ['latency ×', 11, ({latencyOverDense}) => times(latencyOverDense)],
   ['captured ×', 12, ({capturedOverDense}) => times(capturedOverDense)],

@@ -44,9 +44,10 @@ export interface ModelRow extends ModelEntry {
   gpuMs: number | null;
   /** First predict, all programs new to tfjs, Dawn and the driver; weights and x are on the GPU. */
   coldMs: number;
-  /** warmUp with new programs, and the first predict after it. */
+  /** warmUp with new programs, the first predict after it, and the next, after a pause as long as the warmUp. */
   warmUpMs: number;
   warmMs: number;
+  nextMs: number;
   /** The same of the captured model; null if it was not captured. capturedMs is sustained. */
   capturedMs: number | null;
   capturedJsMs: number | null;
@@ -248,7 +249,7 @@ export async function measureAt(
 
 /** Returns a row. `all` are the contenders at the same point, the dense one among them if it did not fail. */
 function rowOf(point: Pick<ModelEntry, 'model' | 'rows'>, contender: Contender, all: Contender[]): ModelRow {
-  const {kernel, programs, error, plain, captured, cold, warmUp, warm, gpu} = contender;
+  const {kernel, programs, error, plain, captured, cold, warmUp, warm, next, gpu} = contender;
   const dense = all.find(other => other.kernel === DENSE);
   const gpuMs = median(gpu);
   const over = (slow?: number[], fast?: number[]) => {
@@ -264,6 +265,7 @@ function rowOf(point: Pick<ModelEntry, 'model' | 'rows'>, contender: Contender, 
     coldMs: median(cold)!,
     warmUpMs: median(warmUp)!,
     warmMs: median(warm)!,
+    nextMs: median(next)!,
     capturedMs: median(captured.sustained),
     capturedJsMs: median(captured.js),
     capturedLatencyMs: median(captured.latency),
