@@ -27,8 +27,8 @@ export function parseModelJson(path: string, text: Uint8Array): io.ModelJSON {
   }
   const topology = json.modelTopology as Record<string, unknown> | undefined;
   if (json.format === 'graph-model' || (isObject(topology) && Array.isArray(topology.node))) {
-    throw new Error(`${path} is a graph model. Graph models are not supported yet; give a layers model, such as ` +
-        'model.save() or tensorflowjs_converter --output_format=tfjs_layers_model writes');
+    throw new Error(`${path} is a graph model. Convert it in code, by pruneGraphModel(); nm-prune takes layers ` +
+        'models, such as model.save() or tensorflowjs_converter --output_format=tfjs_layers_model writes');
   }
   if (json.format !== undefined && json.format !== null && json.format !== LAYERS_FORMAT) {
     throw new Error(`${path} has format ${inJson(json.format)}; only '${LAYERS_FORMAT}' can be converted`);

@@ -12,13 +12,13 @@ import {createHash} from 'node:crypto';
 import type {io} from '@tensorflow/tfjs-core';
 import type {layers} from '@tensorflow/tfjs-layers';
 import {memoryStorage, type KernelStorage} from '../../convert/prune_kernels.js';
-import {packHalves, unpackHalves} from '../../format/pack.js';
+import {
+  bytesOf, dequantize, floatsOf, halfBytes, quantizeExactly, type StoredWeight,
+} from '../../format/stored_weights.js';
 import {NMDense} from '../../layers/nm_dense.js';
-import {isModelWeight, type StoredModel, type StoredWeight} from './read_model.js';
+import {isModelWeight, type StoredModel} from './read_model.js';
 import {byVariableName} from './weight_names.js';
 import {printable} from '../printable.js';
-
-type Quantization = NonNullable<io.WeightsManifestEntry['quantization']>;
 
 /** From here on a float32 rounds to an infinite float16. */
 const HALF_OVERFLOW = 65520;
@@ -31,7 +31,7 @@ const HALF_OVERFLOW = 65520;
 export function storeWeights(
     weights: StoredWeight[], input: StoredModel, toFloat16: (name: string) => boolean): StoredWeight[] {
   const quantized = input.weights.filter(weight => isModelWeight(weight) && weight.entry.quantization);
-  const byValues = new Map(quantized.map(weight => [fingerprint(weight.entry, decodeValues(weight)), weight]));
+  const byValues = new Map(quantized.map(weight => [fingerprint(weight.entry, bytesOf(dequantize(weight))), weight]));
   const storedFor = byVariableName(quantized);
   return weights.map(weight => {
     const {entry, bytes} = weight;
@@ -44,7 +44,7 @@ export function storeWeights(
     }
     // The kept values of a kernel that was dense, or sparse already.
     const kernel = storedFor(entry.name) ?? storedFor(entry.name.replace(/\/values$/, '/kernel'));
-    const again = kernel && quantizeAgain(weight, kernel.entry.quantization!);
+    const again = kernel && quantizeExactly(entry, floatsOf(bytes), kernel.entry.quantization!);
     return again ?? (toFloat16(entry.name) ? asFloat16(weight) : weight);
   });
 }
@@ -74,58 +74,15 @@ export function fileStorage(input: StoredModel, float16: boolean): KernelStorage
         return inMemory.bytesOf(dense, matrix);
       }
       const entry = {name: 'values', shape: matrix.values.shape, dtype: 'float32' as const};
-      const weight = {entry, bytes: bytesOf(await matrix.values.data() as Float32Array)};
-      return (quantizeAgain(weight, quantization) ?? weight).bytes.length + 4 * matrix.indices.size;
+      const values = await matrix.values.data() as Float32Array;
+      return (quantizeExactly(entry, values, quantization)?.bytes ?? values.buffer).byteLength +
+        4 * matrix.indices.size;
     },
   };
 }
 
-/** What tfjs makes of a quantized weight: the bytes of its float32 or int32 elements. */
-function decodeValues({entry: {dtype, quantization}, bytes}: StoredWeight): Uint8Array {
-  const elements = quantizedElements(bytes, quantization!);
-  let values: Float32Array | Int32Array;
-  if (quantization!.dtype === 'float16') {
-    values = decodeHalves(elements as Uint16Array);
-  } else {
-    const {scale, min} = quantization as Required<Quantization>;
-    const real = (element: number) => element * scale + min;
-    values = dtype === 'int32' ? Int32Array.from(elements, element => Math.round(real(element))) :
-      Float32Array.from(elements, real);
-  }
-  return bytesOf(values);
-}
-
-function quantizedElements(bytes: Uint8Array, {dtype}: Quantization): Uint8Array | Uint16Array {
-  // A copy, because a weight may start at any byte of its file.
-  return dtype === 'uint8' ? bytes : new Uint16Array(new Uint8Array(bytes).buffer);
-}
-
-function decodeHalves(halves: Uint16Array): Float32Array {
-  const words = new Int32Array(Math.ceil(halves.length / 2));
-  new Uint16Array(words.buffer).set(halves);
-  return unpackHalves(words, 1, halves.length);
-}
-
 function fingerprint({dtype, shape}: io.WeightsManifestEntry, bytes: Uint8Array): string {
   return `${dtype} [${shape}] ${createHash('sha256').update(bytes).digest('hex')}`;
-}
-
-/** The weight in this quantization; undefined if a single value would change. */
-function quantizeAgain(weight: StoredWeight, quantization: Quantization): StoredWeight | undefined {
-  const values = floatsOf(weight.bytes);
-  const entry = {...weight.entry, quantization};
-  let bytes: Uint8Array;
-  if (quantization.dtype === 'float16') {
-    bytes = halfBytes(values);
-  } else {
-    const {scale, min} = quantization as Required<Quantization>;
-    // Out of range, or NaN where scale is 0, wraps to some other element: the comparison below notices.
-    const element = (value: number) => Math.round((value - min) / scale);
-    const elements = Array.from(values, element);
-    bytes = bytesOf(quantization.dtype === 'uint8' ? Uint8Array.from(elements) : Uint16Array.from(elements));
-  }
-  const stored = {entry, bytes};
-  return Buffer.compare(decodeValues(stored), weight.bytes) === 0 ? stored : undefined;
 }
 
 function asFloat16({entry, bytes}: StoredWeight): StoredWeight {
@@ -136,17 +93,4 @@ function asFloat16({entry, bytes}: StoredWeight): StoredWeight {
         'largest, 65504; give globs that leave it out');
   }
   return {entry: {...entry, quantization: {dtype: 'float16'}}, bytes: halfBytes(values)};
-}
-
-function halfBytes(values: Float32Array): Uint8Array {
-  return bytesOf(packHalves(values, 1, values.length)).subarray(0, 2 * values.length);
-}
-
-/** Weight files are little-endian, as are all machines that Node 20 is built for but one; tfjs assumes it too. */
-function floatsOf(bytes: Uint8Array): Float32Array {
-  return new Float32Array(new Uint8Array(bytes).buffer);
-}
-
-function bytesOf(values: Float32Array | Int32Array | Uint8Array | Uint16Array): Uint8Array {
-  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }

@@ -8,20 +8,17 @@
  */
 import {io} from '@tensorflow/tfjs-core';
 import {checksumsOf, sha256} from '../../format/checksums.js';
+import {storedBytes, type StoredWeight} from '../../format/stored_weights.js';
 import {printable} from '../printable.js';
 import {checkGroup, parseModelJson} from './check_model_json.js';
+
+const NO_BYTES = new Uint8Array();
 
 /** Where files come from; paths are relative to the folder of model.json. */
 export interface FileSource {
   /** In bytes. */
   size(path: string): Promise<number>;
   read(path: string): Promise<Uint8Array>;
-}
-
-/** One weight as its file holds it: quantized, if its manifest entry says so. */
-export interface StoredWeight {
-  entry: io.WeightsManifestEntry;
-  bytes: Uint8Array;
 }
 
 export interface StoredModel {
@@ -33,10 +30,6 @@ export interface StoredModel {
   size: {modelJson: number; weights: number};
 }
 
-const ELEMENT_BYTES: Record<string, number> = {
-  float32: 4, int32: 4, bool: 1, complex64: 8, uint8: 1, uint16: 2, float16: 2,
-};
-const STRING_LENGTH_BYTES = 4;
 /**
  * Reads and checks a saved layers model.
  * @param jsonPath model.json, as the source knows it.
@@ -94,7 +87,8 @@ async function readGroup(source: FileSource, group: io.WeightsManifestConfig[num
   }
   const total = sizes.reduce((sum, size) => sum + size, 0);
   // Strings say their lengths in the files themselves; splitWeights counts them.
-  const expected = weights.some(isString) ? undefined : weights.reduce((sum, entry) => sum + entryBytes(entry), 0);
+  const expected = weights.some(isString) ? undefined : weights.reduce(
+    (sum, entry) => sum + storedBytes(entry, NO_BYTES), 0);
   if (expected !== undefined && expected !== total) {
     throw wrongSize(paths, total, expected);
   }
@@ -119,7 +113,7 @@ async function readGroup(source: FileSource, group: io.WeightsManifestConfig[num
 export function splitWeights(entries: io.WeightsManifestEntry[], bytes: Uint8Array, paths: string[]): StoredWeight[] {
   let offset = 0;
   const stored = entries.map(entry => {
-    const length = isString(entry) ? stringBytes(entry, bytes.subarray(offset)) : entryBytes(entry);
+    const length = storedBytes(entry, bytes.subarray(offset));
     offset += length;
     return {entry, bytes: bytes.subarray(offset - length, offset)};
   });
@@ -138,22 +132,6 @@ function wrongSize(paths: string[], got: number, expected: number): Error {
 
 function isString({dtype}: io.WeightsManifestEntry): boolean {
   return dtype === 'string';
-}
-
-function entryBytes({shape, dtype, quantization}: io.WeightsManifestEntry): number {
-  return shape.reduce((product, size) => product * size, 1) * ELEMENT_BYTES[quantization?.dtype ?? dtype];
-}
-
-/** A string tensor's bytes: each string behind its length. More than there are, if they are cut short. */
-function stringBytes({shape}: io.WeightsManifestEntry, bytes: Uint8Array): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const count = shape.reduce((product, size) => product * size, 1);
-  let length = 0;
-  for (let i = 0; i < count && length <= bytes.length; ++i) {
-    const fits = length + STRING_LENGTH_BYTES <= bytes.length;
-    length += STRING_LENGTH_BYTES + (fits ? view.getUint32(length, true) : 0);
-  }
-  return length;
 }
 
 /** tfjs would take the last of two weights of one name, and say nothing. */

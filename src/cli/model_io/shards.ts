@@ -5,7 +5,8 @@
 import {io} from '@tensorflow/tfjs-core';
 import type {LayersModel} from '@tensorflow/tfjs-layers';
 import {CHECKSUMS, sha256} from '../../format/checksums.js';
-import {splitWeights, type StoredWeight} from './read_model.js';
+import type {StoredWeight} from '../../format/stored_weights.js';
+import {splitWeights} from './read_model.js';
 
 /** A model's topology, and every weight with its bytes, none quantized. */
 export async function takeApart(model: LayersModel): Promise<{modelTopology: object; weights: StoredWeight[]}> {

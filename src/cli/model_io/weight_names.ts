@@ -2,7 +2,7 @@
  * Which stored weight belongs to a variable, as tfjs matches them (tfjs-layers 4.22, src/engine/container.ts,
  * loadWeights): by the same name; else by the name without its last but one part, where Keras puts a cell's own name.
  */
-import type {StoredWeight} from './read_model.js';
+import type {StoredWeight} from '../../format/stored_weights.js';
 
 /** Finds weights by the names of variables. */
 export function byVariableName(weights: readonly StoredWeight[]): (name: string) => StoredWeight | undefined {
