@@ -2,6 +2,7 @@
  * The public API. Importing it registers the kernels, their gradients and the layer NMDense with tfjs: that is the one
  * side effect of this package, and all a page that only loads and runs a converted model needs.
  */
+import './ops/graph_ops.js';
 import {nmDense} from './layers/nm_dense.js';
 import {registerAll} from './ops/register.js';
 import {chooserOf} from './tuning/choose.js';
@@ -19,6 +20,8 @@ export type {StorageDtype} from './format/storage.js';
 export {decompress, nmSparseMatMul, type NMSparseMatMulOptions} from './ops/nm_sparse_mat_mul.js';
 export type {FusedActivation} from '../kernels/contract.js';
 export {NMDense, type NMDenseArgs} from './layers/nm_dense.js';
+export {nmSparseConv2D, type NMSparseConv2DOptions} from './ops/nm_sparse_conv2d.js';
+export {pruneGraphModel, type PruneGraphModelOptions} from './convert/graph_model.js';
 export {pruneLayersModel, type PruneLayersModelOptions, type PruneProgress} from './convert/layers_model.js';
 export type {LayerReport, PruneReport} from './convert/report.js';
 export {tune} from './tuning/tune.js';

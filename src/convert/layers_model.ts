@@ -177,8 +177,7 @@ function checkArguments(model: LayersModel, options: PruneLayersModelOptions): v
     throw new Error(`pruneLayersModel: ${why}`);
   };
   if (typeof (model as {executeAsync?: unknown} | undefined)?.executeAsync === 'function') {
-    fail('model is a tf.GraphModel, which is not supported yet; give a tf.LayersModel, as tf.loadLayersModel loads ' +
-        'one.');
+    fail('model is a tf.GraphModel; call pruneGraphModel.');
   }
   if (typeof model?.toJSON !== 'function' || !Array.isArray(model.layers)) {
     fail(`model is ${describeValue(model)}; give a tf.LayersModel, as tf.loadLayersModel loads one.`);

@@ -100,8 +100,8 @@ const FAILURES: Failure[] = [
   {name: 'a model.json that is something else', spoil: rewritten('[1, 2]'),
     message: 'model.json is JSON, but not a saved model: it holds [1,2]'},
   {name: 'a graph model', spoil: edited(json => json.format = 'graph-model'),
-    message: 'model.json is a graph model. Graph models are not supported yet; give a layers model, such as ' +
-        'model.save() or tensorflowjs_converter --output_format=tfjs_layers_model writes'},
+    message: 'model.json is a graph model. Convert it in code, by pruneGraphModel(); nm-prune takes layers models, ' +
+        'such as model.save() or tensorflowjs_converter --output_format=tfjs_layers_model writes'},
   {name: 'a graph model of an old converter', spoil: edited(json => {
     delete json.format;
     json.modelTopology = {node: [], library: {}};

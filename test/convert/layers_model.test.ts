@@ -411,7 +411,7 @@ describe('pruneLayersModel', () => {
         [{}, 'is an object with no keys; give a tf.LayersModel'],
         [undefined, 'is undefined; give a tf.LayersModel'],
         [Promise.resolve(disposed), 'is a Promise (forgotten await?); give a tf.LayersModel'],
-        [graphModel, 'is a tf.GraphModel, which is not supported yet; give a tf.LayersModel'],
+        [graphModel, 'is a tf.GraphModel; call pruneGraphModel.'],
         [disposed, "is disposed: layer 'only' has no weights any more; load the model again."],
         [tfl.sequential({name: 'empty'}), "'empty' has no layers; add some, the first of them with an inputShape."],
       ];
