@@ -93,7 +93,7 @@ export function graphRequest(caller: string, files: GraphFiles, options: PruneGr
 
 /** Why a product stays dense unless it is asked for: it holds few bytes, and pruning it costs much accuracy. */
 function denseByDefault(product: Product, {products}: Found): LayerPlan | undefined {
-  const {matrix: {shape: [k, n], op}, followers, node, scope} = product;
+  const {matrix: {shape: [k, n], op}, followers, node} = product;
   const {op: kind} = node;
   const hint = 'name it in include to convert it';
   if (op.kind === 'conv2d' && k / (op.attrs.filter_size[0] * op.attrs.filter_size[1]) <= IMAGE_CHANNELS) {
@@ -104,7 +104,7 @@ function denseByDefault(product: Product, {products}: Found): LayerPlan | undefi
   }
   const all = products.reduce((sum, {matrix: {shape}}) => sum + shape[0] * shape[1], 0);
   const last = (followers[followers.length - 1] ?? node).name;
-  return k * n <= HEAD_SHARE * all && leadsToOutput(last, product, scope.nodes.length) ?
+  return k * n <= HEAD_SHARE * all && leadsToOutput(last, product) ?
     {reason: `${kind}: it is the last product, with ${(100 * k * n / all).toFixed(1)} % of the weights; ${hint}`} :
     undefined;
 }
@@ -113,13 +113,20 @@ function denseByDefault(product: Product, {products}: Found): LayerPlan | undefi
 const AFTER_LAST = ['BiasAdd', 'Add', 'AddV2', 'Softmax', 'LogSoftmax', 'Sigmoid', 'Identity', 'Reshape', 'Squeeze',
   'ArgMax'];
 
-function leadsToOutput(name: string, product: Product, hops: number): boolean {
-  const {scope} = product;
-  if (scope.path !== '') {
-    return false;
+/** Whether all that is computed from a node is an output, but for the nodes after a last product. */
+function leadsToOutput(name: string, {scope}: Product): boolean {
+  const reached = new Set([name]);
+  for (const each of reached) { // grows meanwhile
+    if (!scope.isPinned(each)) {
+      for (const reader of scope.readersOf(each)) {
+        if (!AFTER_LAST.includes(reader.op)) {
+          return false;
+        }
+        reached.add(reader.name);
+      }
+    }
   }
-  return hops > 0 && (scope.isPinned(name) || scope.readersOf(name).every(reader =>
-    AFTER_LAST.includes(reader.op) && leadsToOutput(reader.name, product, hops - 1)));
+  return scope.path === '';
 }
 
 function splitWeightData({weightSpecs, weightData}: io.ModelArtifacts): StoredWeight[] {

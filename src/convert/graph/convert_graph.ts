@@ -15,7 +15,7 @@ import type {LayerReport, PruneReport} from '../report.js';
 import {findProducts, type Found, type Product} from './find.js';
 import type {GraphDef} from './graph_def.js';
 import {compressedNodes, graphOp, rewriteGraph, type CompressedWeight} from './rewrite.js';
-import {scopesOf, type Scope, type Signature} from './scope.js';
+import {addTo, scopesOf, type Scope, type Signature} from './scope.js';
 
 export interface GraphFiles {
   topology: GraphDef;
@@ -64,7 +64,7 @@ export async function convertGraph(files: GraphFiles, request: GraphRequest): Pr
   const stored = new Map(files.weights.map(weight => [weight.entry.name, weight]));
   const names = new Set([...stored.keys(), ...scopes.flatMap(({nodes}) => nodes.map(({name}) => name))]);
   const byWeight = new Map<string, Product[]>();
-  products.forEach(product => byWeight.set(product.weight, [...byWeight.get(product.weight) ?? [], product]));
+  products.forEach(product => addTo(byWeight, product.weight, product));
   const outcomes = new Map<string, Outcome>();
   const chosen = [...byWeight].filter(([, [first, ...others]]) => {
     const plan = plans.get(first)!;

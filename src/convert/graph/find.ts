@@ -5,7 +5,7 @@
 import type {FusedActivation} from '../../../kernels/contract.js';
 import {dataInputs, inputsOf, numberAttr, textAttr, type InputName, type NodeDef} from './graph_def.js';
 import {PRODUCTS, type MatrixForm, type ProductForm} from './products.js';
-import type {Scope} from './scope.js';
+import {addTo, type Scope} from './scope.js';
 
 /** What is known of a weight before its data is read. */
 export interface WeightInfo {
@@ -180,7 +180,7 @@ function leaveSharedWeights(judged: Array<Product | Remaining>): Found {
   const formOf = (each: Product | Remaining) => 'reason' in each ? undefined :
     `${each.matrix.shape} ${each.matrix.isTransposed}`;
   const readersOf = new Map<string, Array<Product | Remaining>>();
-  judged.forEach(each => readersOf.set(each.weight, [...readersOf.get(each.weight) ?? [], each]));
+  judged.forEach(each => addTo(readersOf, each.weight, each));
   const found: Found = {products: [], remaining: []};
   for (const each of judged) {
     const other = readersOf.get(each.weight)!.find(reader => formOf(reader) !== formOf(each));

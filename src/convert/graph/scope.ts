@@ -21,7 +21,7 @@ export class Scope {
     }
     for (const node of nodes) {
       for (const name of new Set(inputsOf(node).map(input => input.node))) {
-        this.readers.set(name, [...this.readers.get(name) ?? [], node]);
+        addTo(this.readers, name, node);
       }
     }
   }
@@ -43,6 +43,16 @@ export class Scope {
   /** How reports and options name a node. */
   pathOf({name}: NodeDef): string {
     return this.path === '' ? name : `${this.path}/${name}`;
+  }
+}
+
+/** Adds to the list of a key. */
+export function addTo<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key);
+  if (list) {
+    list.push(value);
+  } else {
+    lists.set(key, [value]);
   }
 }
 
