@@ -2,13 +2,14 @@
  * The public API. Importing it registers the kernels, their gradients and the layer NMDense with tfjs: that is the one
  * side effect of this package, and all a page that only loads and runs a converted model needs.
  */
-import './ops/graph_ops.js';
 import {nmDense} from './layers/nm_dense.js';
+import {registerGraphOps} from './ops/graph_ops.js';
 import {registerAll} from './ops/register.js';
 import {chooserOf} from './tuning/choose.js';
 import {loadTuned} from './tuning/plan_cache.js';
 
 registerAll(backend => void loadTuned(chooserOf(backend)));
+registerGraphOps();
 
 export {httpWithChecksums} from './format/checksums.js';
 export {compress, type CompressOptions} from './format/compress.js';

@@ -2,11 +2,12 @@
  * The entry for pages that only load and run converted models: `import 'tfjs-nm-sparse/runtime'`. It registers the
  * kernels and the layer NMDense like src/index.ts, but has neither pruning nor tuning, nor reads tuned plans.
  */
-import './ops/graph_ops.js';
 import {nmDense} from './layers/nm_dense.js';
+import {registerGraphOps} from './ops/graph_ops.js';
 import {registerAll} from './ops/register.js';
 
 registerAll();
+registerGraphOps();
 
 export {NMSparseMatrix, type NMSparseMatrixParts} from './format/nm_sparse_matrix.js';
 export {NMDense, type NMDenseArgs} from './layers/nm_dense.js';

@@ -1,5 +1,5 @@
 /**
- * The graph ops of converted graph models: NmSparseMatMul and NmSparseConv2D. Importing this file registers them, so
+ * The graph ops of converted graph models: NmSparseMatMul and NmSparseConv2D. Importing the package registers them, so
  * that plain tf.loadGraphModel loads such a model.
  *
  * Inputs: x, values, indices, then the bias and the prelu slopes if the attributes say that there are any. Attributes
@@ -104,8 +104,10 @@ function commonOptions(
   };
 }
 
-// A second copy of this package registers its own: that is the same.
-for (const [name, run] of [[GRAPH_MAT_MUL, matMul], [GRAPH_CONV2D, conv2d]] as const) {
-  deregisterOp(name);
-  registerOp(name, run);
+/** Registers the graph ops. A second copy of this package registers its own, which do the same. */
+export function registerGraphOps(): void {
+  for (const [name, run] of [[GRAPH_MAT_MUL, matMul], [GRAPH_CONV2D, conv2d]] as const) {
+    deregisterOp(name);
+    registerOp(name, run);
+  }
 }

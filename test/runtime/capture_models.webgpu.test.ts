@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {layers, model as functional, sequential, type LayersModel, type SymbolicTensor} from '@tensorflow/tfjs-layers';
 import {expect} from 'chai';
-import {captureModel} from '../../src/index.js';
+import {captureModel, pruneGraphModel} from '../../src/index.js';
 import {disposeModel} from '../support/models.js';
 import {prunedModel} from '../tuning/support.js';
 import {
@@ -237,6 +237,32 @@ describe('captureModel of a graph model', function() {
     } finally {
       tf.env().set('WEBGPU_CPU_FORWARD', forward);
     }
+  });
+
+  it('for a converted graph model', async () => {
+    const random = (...shape: number[]) => tf.randomNormal(shape, 0, 1, 'float32', 3);
+    const ones = {list: {i: [1, 1, 1, 1]}};
+    const attr = {strides: ones, dilations: ones, padding: {s: btoa('SAME')}};
+    const weights = {w: random(3, 3, 16, 32), v: random(1, 1, 32, 48), u: random(48, 64)};
+    const model = await graphModel([
+      placeholder('x', 1, 6, 5, 16), {name: 'p', op: 'Conv2D', input: ['x', 'w'], attr},
+      {name: 'q', op: 'Relu', input: ['p']}, {name: 'r', op: 'Conv2D', input: ['q', 'v'], attr},
+      {name: 'y', op: 'BatchMatMulV2', input: ['r', 'u']},
+    ], weights, ['y']);
+    tf.dispose(weights);
+    const {model: sparse, report} = await pruneGraphModel(model, {pattern: '2:8v8', include: '*'});
+    expect(report.layers.map(({converted}) => converted)).to.deep.equal([true, true, true]);
+    const x = uploaded(random(1, 6, 5, 16));
+    const captured = await captureModel(sparse, x);
+    for (let i = 0; i < 2; ++i) {
+      const [y, expected] = [captured.predict(x) as tf.Tensor, sparse.predict(x) as tf.Tensor];
+      expect(await contents(y)).to.deep.equal(await contents(expected));
+      tf.dispose([y, expected]);
+    }
+    captured.dispose();
+    x.dispose();
+    sparse.dispose();
+    model.dispose();
   });
 
   it('is refused after its weights are disposed', async () => {

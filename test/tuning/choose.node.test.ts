@@ -111,7 +111,8 @@ describe('the choice of a plan', () => {
     expect(chooser().explain(problem(1)).why).to.not.include('sparse plan');
   });
 
-  it('is cached for a bounded number of products', () => {
+  it('is cached for a bounded number of products', function() {
+    this.timeout(120_000); // chooses 5000 times
     const one = chooser();
     const small = (rows: number): MatMulProblem => ({...problem(rows), shape: [8, 8]});
     const first = one.choose(small(1));
