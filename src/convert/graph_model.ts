@@ -1,6 +1,6 @@
 /**
  * pruneGraphModel: makes a graph model with N:M-sparse products from a GraphModel, which is not changed. The work is
- * done on data (graph/convert_graph.ts), so that nm-prune can do the same with files.
+ * done on data (graph/convert_graph.ts), not on the loaded model: what is not converted keeps its bytes.
  */
 import {loadGraphModel, type GraphModel} from '@tensorflow/tfjs-converter';
 import {io} from '@tensorflow/tfjs-core';
@@ -50,7 +50,8 @@ export async function pruneGraphModel(
   checkArguments(model, options);
   const artifacts = await graphArtifacts(model);
   const files = graphFiles(artifacts, splitWeightData(artifacts));
-  const {topology, weights, report} = await convertGraph(files, graphRequest('pruneGraphModel', files, options));
+  const found = findInGraph(files);
+  const {topology, weights, report} = await convertGraph(files, found, graphRequest(found, options));
   const pruned = await loadGraphModel(io.fromMemory({
     ...artifacts, modelTopology: topology, weightSpecs: weights.map(({entry}) => entry),
     weightData: joined(weights.map(({bytes}) => bytes)),
@@ -72,10 +73,10 @@ export function graphFiles(
 }
 
 /** @throws Error naming the option that is wrong. */
-export function graphRequest(caller: string, files: GraphFiles, options: PruneGraphModelOptions): GraphRequest {
-  const {products, remaining} = findInGraph(files);
+export function graphRequest(found: Found, options: PruneGraphModelOptions): GraphRequest {
+  const {products, remaining} = found;
   const names = [...products, ...remaining].map(({node: {name}, path}) => ({name, path}));
-  const planFor = planLayers(caller, options, names);
+  const planFor = planLayers('pruneGraphModel', options, names);
   const named = options.perLayer === undefined ? () => false : globMatcher(
     (Array.isArray(options.perLayer) ? options.perLayer.map(([glob]: [string, unknown]) => glob) :
       Object.keys(options.perLayer)) as string[]);
@@ -83,7 +84,7 @@ export function graphRequest(caller: string, files: GraphFiles, options: PruneGr
     criterion: options.criterion ?? 'magnitude',
     dtype: options.dtype,
     onProgress: options.onProgress ?? (() => undefined),
-    planFor(product, found) {
+    planFor(product) {
       const plan = planFor({name: product.node.name, path: product.path});
       const isAskedFor = options.include !== undefined || named(product.node.name) || named(product.path);
       return isAskedFor || 'reason' in plan ? plan : denseByDefault(product, found) ?? plan;

@@ -6,7 +6,7 @@ import {io, type NamedTensorMap} from '@tensorflow/tfjs-core';
 export async function graphArtifacts(model: GraphModel): Promise<io.ModelArtifacts & {weightData: io.WeightData}> {
   const {artifacts} = model as unknown as {artifacts: io.ModelArtifacts};
   if (artifacts.weightData !== undefined && artifacts.weightSpecs) {
-    return {...artifacts, weightData: artifacts.weightData};
+    return {...artifacts, getWeightStream: undefined, weightData: artifacts.weightData};
   }
   // The weights were streamed: they are tensors only.
   const tensors: NamedTensorMap = Object.fromEntries(

@@ -13,7 +13,7 @@ import type {LayerPlan} from '../../pruning/plan.js';
 import {pruneKernel, type PrunedKernel} from '../prune_kernels.js';
 import type {LayerReport, PruneReport} from '../report.js';
 import {findProducts, type Found, type Product} from './find.js';
-import type {GraphDef} from './graph_def.js';
+import type {GraphDef, NodeDef} from './graph_def.js';
 import {compressedNodes, graphOp, rewriteGraph, type CompressedWeight} from './rewrite.js';
 import {addTo, scopesOf, type Scope, type Signature} from './scope.js';
 
@@ -26,7 +26,7 @@ export interface GraphFiles {
 
 export interface GraphRequest {
   /** The verdict on a product. */
-  planFor(product: Product, found: Found): LayerPlan;
+  planFor(product: Product): LayerPlan;
   criterion: CriterionName;
   dtype?: StorageDtype;
   onProgress(progress: {layer: string; done: number; total: number; fraction: number}): void;
@@ -46,8 +46,12 @@ interface Outcome {
   compressed?: CompressedWeight;
 }
 
+export interface FoundInGraph extends Found {
+  scopes: Scope[];
+}
+
 /** All nodes that read weights, before anything is decided. */
-export function findInGraph({topology, signatures, initializer, weights}: GraphFiles): Found & {scopes: Scope[]} {
+export function findInGraph({topology, signatures, initializer, weights}: GraphFiles): FoundInGraph {
   const scopes = scopesOf(topology, signatures, initializer);
   const infos = new Map(weights.map(({entry: {name, shape, dtype}}) => [name, {shape, dtype}]));
   return {scopes, ...findProducts(scopes, infos)};
@@ -55,12 +59,13 @@ export function findInGraph({topology, signatures, initializer, weights}: GraphF
 
 /**
  * Converts the products of a graph model.
+ * @param found in these files.
  * @throws what onProgress throws, and Error if products that share a weight get different plans.
  */
-export async function convertGraph(files: GraphFiles, request: GraphRequest): Promise<ConvertedGraph> {
-  const found = findInGraph(files);
+export async function convertGraph(
+    files: GraphFiles, found: FoundInGraph, request: GraphRequest): Promise<ConvertedGraph> {
   const {products, scopes} = found;
-  const plans = new Map(products.map(product => [product, request.planFor(product, found)]));
+  const plans = new Map(products.map(product => [product, request.planFor(product)]));
   const stored = new Map(files.weights.map(weight => [weight.entry.name, weight]));
   const names = new Set([...stored.keys(), ...scopes.flatMap(({nodes}) => nodes.map(({name}) => name))]);
   const byWeight = new Map<string, Product[]>();
@@ -186,13 +191,13 @@ function reportOf(
     counted.add(name);
     return first ? memoryBytes.get(name) ?? 0 : 0;
   };
-  const layers = new Map<string, LayerReport>();
+  const layers = new Map<NodeDef, LayerReport>();
   for (const product of products) {
     const {path, node, weight, matrix: {shape}} = product;
     const plan = plans.get(product)!;
     const {pruned, reason} = outcomes.get(weight) ?? {};
     const before = bytes(weight);
-    layers.set(path, {
+    layers.set(node, {
       name: path, className: node.op, converted: pruned !== undefined, shape, multiplyAdds: shape[0] * shape[1],
       bytesBefore: before, bytesAfter: pruned && before > 0 ? pruned.bytes : before,
       ...(pruned && {pattern: formatPattern(pruned.pattern), keptEnergy: pruned.figures.keptEnergy}),
@@ -200,16 +205,16 @@ function reportOf(
       ...(pruned?.figures.note && {reason: pruned.figures.note}),
     });
   }
-  const home = new Map(products.flatMap(({scope, node, followers, path}) =>
-    [node, ...followers].map(each => [`${scope.path}/${each.name}`, path] as const)));
-  for (const {scope, node, path, weight, reason} of remaining) {
+  const leaderOf = new Map(products.flatMap(({node, followers}) => followers.map(each => [each, node] as const)));
+  for (const {node, path, weight, reason} of remaining) {
     const size = bytes(weight);
-    const of = layers.get(home.get(`${scope.path}/${node.name}`) ?? path);
+    const leader = leaderOf.get(node) ?? node;
+    const of = layers.get(leader);
     if (of) {
       of.bytesBefore += size;
       of.bytesAfter += size;
     } else {
-      layers.set(path, {
+      layers.set(leader, {
         name: path, className: node.op, converted: false, multiplyAdds: 0, bytesBefore: size, bytesAfter: size, reason,
       });
     }

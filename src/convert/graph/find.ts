@@ -2,10 +2,9 @@
  * Finds the products of a graph model that a compressed matrix can stand in for, and says of all other nodes that read
  * weights why they stay.
  */
-import type {FusedActivation} from '../../../kernels/contract.js';
 import {dataInputs, inputsOf, numberAttr, textAttr, type InputName, type NodeDef} from './graph_def.js';
-import {PRODUCTS, type MatrixForm, type ProductForm} from './products.js';
-import {addTo, type Scope} from './scope.js';
+import {ACTIVATIONS, PRODUCTS, type MatrixForm, type ProductForm} from './products.js';
+import {addTo, isPassing, type Scope} from './scope.js';
 
 /** What is known of a weight before its data is read. */
 export interface WeightInfo {
@@ -40,13 +39,6 @@ export interface Found {
   remaining: Remaining[];
 }
 
-/** Nodes that pass a weight on unchanged. */
-const PASSING = ['Identity', 'StopGradient', 'Snapshot'];
-const FLOATS = ['DT_FLOAT', '1', 1];
-/** Nodes after a product that a graph op computes too. */
-const ACTIVATIONS: Record<string, FusedActivation> = {
-  Relu: 'relu', Relu6: 'relu6', Elu: 'elu', Sigmoid: 'sigmoid', Tanh: 'tanh', LeakyRelu: 'leakyrelu', Prelu: 'prelu',
-};
 /** Default slope of a LeakyRelu node in tfjs 4.22 (op_list/basic_math). */
 const LEAKY_RELU_ALPHA = 0.2;
 
@@ -75,32 +67,16 @@ function readersIn(scope: Scope, node: NodeDef, weights: ReadonlyMap<string, Wei
 }
 
 /** The name of the weight that an input is; undefined if it is none, or not a float one. */
-function weightOf(scope: Scope, input: InputName, weights: ReadonlyMap<string, WeightInfo>): string | undefined {
-  let {node: name, output} = input;
-  for (let hops = 0; hops < scope.nodes.length && output === 0; ++hops) {
-    const node = scope.node(name);
-    if (node?.op === 'Const') {
-      return weights.get(name)?.dtype === 'float32' ? name : undefined;
-    }
-    if (!node || !isPassing(node)) {
-      return undefined;
-    }
-    ({node: name, output} = dataInputs(node)[0]);
-  }
-  return undefined;
-}
-
-function isPassing(node: NodeDef): boolean {
-  const isFloat = (name: string) => FLOATS.includes(node.attr?.[name]?.type as string);
-  return dataInputs(node).length === 1 &&
-    (PASSING.includes(node.op) || (node.op === 'Cast' && isFloat('SrcT') && isFloat('DstT')));
+function weightOf(
+    scope: Scope, input: InputName, weights: ReadonlyMap<string, WeightInfo>): string | undefined {
+  const name = scope.constBehind(input);
+  return name !== undefined && weights.get(name)?.dtype === 'float32' ? name : undefined;
 }
 
 function judge(reader: Reader, weights: ReadonlyMap<string, WeightInfo>): Product | Remaining {
   const {scope, node, weight} = reader;
   const leave = (reason: string): Remaining => ({...reader, reason: `${node.op}: ${reason}`});
-  const read = PRODUCTS[node.op];
-  if (!read || !Object.hasOwn(PRODUCTS, node.op)) {
+  if (!Object.hasOwn(PRODUCTS, node.op)) {
     return leave('only matrix products and convolutions are converted');
   }
   if (!scope.isRewritable) {
@@ -109,7 +85,7 @@ function judge(reader: Reader, weights: ReadonlyMap<string, WeightInfo>): Produc
   if (dataInputs(node).length < 2) {
     return leave('an operand is missing');
   }
-  const form = read(node);
+  const form = PRODUCTS[node.op](node);
   if ('reason' in form) {
     return leave(form.reason);
   }
@@ -136,10 +112,12 @@ function followersOf(
   const fused = {...form};
   const followers: NodeDef[] = [];
   const isNCHW = op.kind === 'conv2d' && op.attrs.data_format === 'NCHW';
-  const vector = (input: InputName | undefined) => {
+  /** Whether it is a constant with one element a column, of a rank that broadcasting leaves the product's alone. */
+  const isVector = (input: InputName | undefined) => {
     const name = input && weightOf(scope, input, weights);
     const dims = name === undefined ? [] : weights.get(name)!.shape;
-    return dims.length >= 1 && dims[dims.length - 1] === n && dims.slice(0, -1).every(size => size === 1);
+    return dims.length >= 1 && dims.length <= form.leastRank && dims[dims.length - 1] === n &&
+      dims.slice(0, -1).every(size => size === 1);
   };
   for (let last = product; fused.activation === 'linear';) {
     const [next, ...others] = scope.readersOf(last.name);
@@ -155,11 +133,11 @@ function followersOf(
     const other = inputs[1 - at];
     const isBias = ['Add', 'AddV2'].includes(next.op) ? !isNCHW : next.op === 'BiasAdd' && at === 0 &&
       (textAttr(next, 'data_format') || 'NHWC') === (isNCHW ? 'NCHW' : 'NHWC');
-    if (isBias && !fused.bias && inputs.length === 2 && vector(other)) {
+    if (isBias && !fused.bias && inputs.length === 2 && isVector(other)) {
       fused.bias = other;
     } else if (Object.hasOwn(ACTIVATIONS, next.op) && at === 0) {
       if (next.op === 'Prelu') {
-        if (isNCHW || !vector(other)) {
+        if (isNCHW || !isVector(other)) {
           break;
         }
         fused.slopes = other;

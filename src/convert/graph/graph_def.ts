@@ -89,7 +89,7 @@ function listOf(list: unknown): unknown[] {
   return Array.isArray(list) ? list : [];
 }
 
-/** tfjs takes base64, and lists of character codes. */
+/** tfjs takes base64, and lists of character codes. The texts that are read here are ASCII. */
 function decodeText(text: unknown): string {
   if (Array.isArray(text)) {
     return String.fromCharCode(...text.map(Number));
@@ -98,7 +98,7 @@ function decodeText(text: unknown): string {
     return '';
   }
   try {
-    return decodeURIComponent(escape(atob(text)));
+    return atob(text);
   } catch {
     return '';
   }
@@ -106,7 +106,7 @@ function decodeText(text: unknown): string {
 
 /** Attributes as they are written. */
 export const attrs = {
-  text: (value: string): AttrValue => ({s: btoa(unescape(encodeURIComponent(value)))}),
+  text: (value: string): AttrValue => ({s: btoa(value)}),
   number: (value: number): AttrValue => ({f: value}),
   count: (value: number): AttrValue => ({i: value}),
   flag: (value: boolean): AttrValue => ({b: value}),

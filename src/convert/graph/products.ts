@@ -14,6 +14,8 @@ export interface ProductForm {
   weights: InputName;
   /** How the weights are stored, as a matrix. */
   matrix: (shape: readonly number[]) => MatrixForm | {reason: string};
+  /** The product has at least this rank. */
+  leastRank: number;
   bias?: InputName;
   activation: FusedActivation;
   alpha: number;
@@ -33,10 +35,9 @@ type Reader = (node: NodeDef) => ProductForm | {reason: string};
 
 const NO_EPILOGUE = {activation: 'linear', alpha: 0.2} as const;
 
-/** Fused activations of TensorFlow → ours. */
-const FUSED: Record<string, FusedActivation> = {
+/** TensorFlow's activations, fused or as nodes of their own, by the name of the op → ours. */
+export const ACTIVATIONS: Readonly<Record<string, FusedActivation>> = {
   Relu: 'relu', Relu6: 'relu6', Elu: 'elu', Sigmoid: 'sigmoid', Tanh: 'tanh', LeakyRelu: 'leakyrelu', Prelu: 'prelu',
-  GeluExact: 'gelu', GeluApproximate: 'gelu_new',
 };
 
 /** The matrix of a weight of rank 2. */
@@ -57,7 +58,7 @@ const matMul: Reader = node => {
   const [x, weights, ...rest] = dataInputs(node);
   const epilogue = fusedEpilogue(node, rest);
   return 'reason' in epilogue ? epilogue :
-    {x, weights, matrix: plainMatrix(boolAttr(node, 'transpose_b', 'adj_y')), ...epilogue};
+    {x, weights, matrix: plainMatrix(boolAttr(node, 'transpose_b', 'adj_y')), leastRank: 2, ...epilogue};
 };
 
 /** 'abc,cd->abd': W's first dimensions are the last of x, and the others are the last of y, in the same order. */
@@ -78,7 +79,7 @@ const einsum: Reader = node => {
     return {reason: `it is an Einsum of '${equation}', not a matrix product`};
   }
   return {
-    x: inputs[0], weights: inputs[1], ...NO_EPILOGUE,
+    x: inputs[0], weights: inputs[1], leastRank: y.length, ...NO_EPILOGUE,
     matrix: shape => {
       if (shape.length !== w.length) {
         return {reason: `its weights have the shape [${shape}], which '${equation}' does not fit`};
@@ -116,9 +117,16 @@ const conv2d: Reader = node => {
     return {reason: 'it is NCHW with strides or dilations, which tfjs reads from the wrong dimensions'};
   }
   const pads = numbersAttr(node, 'explicit_paddings');
-  const explicit = pads.length === 8 ? spatial.flatMap(axis => [pads[2 * axis], pads[2 * axis + 1]]) : [0, 0, 0, 0];
+  if (padding === 'explicit' && pads.length !== 8) {
+    return {reason: `its padding is explicit, with ${pads.length} numbers`};
+  }
+  if (format === 'NCHW' && epilogue.activation === 'prelu') {
+    return {reason: 'it is NCHW, with slopes by channel'};
+  }
+  const explicit = padding === 'explicit' ? spatial.flatMap(axis => [pads[2 * axis], pads[2 * axis + 1]]) :
+    [0, 0, 0, 0];
   return {
-    x, weights, ...epilogue,
+    x, weights, leastRank: 4, ...epilogue,
     matrix: shape => {
       if (shape.length !== 4) {
         return {reason: `its filter has the shape [${shape}]`};
@@ -148,12 +156,11 @@ function fusedEpilogue(node: NodeDef, rest: InputName[]): Epilogue | {reason: st
   const ops = textsAttr(node, 'fused_ops').filter(op => op !== '');
   const inputs = rest.slice(0, numberAttr(node, 'num_args', rest.length));
   const epilogue: Epilogue = {...NO_EPILOGUE};
-  for (const op of ops) {
-    const isLast = op === ops[ops.length - 1];
-    if (op === 'BiasAdd' && !epilogue.bias && ops[0] === op && inputs.length > 0) {
+  for (const [i, op] of ops.entries()) {
+    if (op === 'BiasAdd' && i === 0 && inputs.length > 0) {
       epilogue.bias = inputs.shift();
-    } else if (op in FUSED && isLast) {
-      epilogue.activation = FUSED[op];
+    } else if (Object.hasOwn(ACTIVATIONS, op) && i === ops.length - 1) {
+      epilogue.activation = ACTIVATIONS[op];
       if (op === 'Prelu') {
         epilogue.slopes = inputs.shift();
       } else if (op === 'LeakyRelu') {

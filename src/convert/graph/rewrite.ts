@@ -87,8 +87,9 @@ function rewriteNodes(
     wentOn = false;
     for (const node of nodes) {
       const readers = scope.readersOf(node.name);
+      const weightBehind = scope.constBehind({node: node.name, output: 0});
       if (!isGone(node) && !scope.isPinned(node.name) && readers.every(isGone) &&
-          leadsToWeight(node, scope, compressed)) {
+          weightBehind !== undefined && compressed.has(weightBehind)) {
         const weight = node.op === 'Const' ? compressed.get(node.name) : undefined;
         replaced.set(node, weight ? compressedNodes(weight, node.input) : []);
         wentOn = true;
@@ -97,21 +98,3 @@ function rewriteNodes(
   }
   return nodes.flatMap(node => replaced.get(node) ?? [{...node}]);
 }
-
-/** Whether a node is a compressed weight, or passes one on. */
-function leadsToWeight(node: NodeDef, scope: Scope, compressed: ReadonlyMap<string, CompressedWeight>): boolean {
-  let at: NodeDef | undefined = node;
-  for (let hops = 0; at && hops < scope.nodes.length; ++hops) {
-    if (at.op === 'Const') {
-      return compressed.has(at.name);
-    }
-    const inputs: ReturnType<typeof inputsOf> = inputsOf(at);
-    if (inputs.length !== 1 || !PASSING_OPS.includes(at.op)) {
-      return false;
-    }
-    at = scope.node(inputs[0].node);
-  }
-  return false;
-}
-
-const PASSING_OPS = ['Identity', 'StopGradient', 'Snapshot', 'Cast'];

@@ -2,7 +2,11 @@
  * The parts of a model whose node names stand for themselves: the graph, each library function, and the initializer.
  * Weights are shared by all of them: a Const node's data is the weight of its name.
  */
-import {inputsOf, parseInput, type GraphDef, type NodeDef} from './graph_def.js';
+import {dataInputs, inputsOf, parseInput, type GraphDef, type InputName, type NodeDef} from './graph_def.js';
+
+/** Ops that pass a tensor on unchanged. */
+const PASSING = ['Identity', 'StopGradient', 'Snapshot'];
+const FLOATS: unknown[] = ['DT_FLOAT', '1', 1];
 
 export class Scope {
   private readonly byName = new Map<string, NodeDef>();
@@ -40,10 +44,33 @@ export class Scope {
     return this.pinned.has(name) || this.readersOf(name).length === 0;
   }
 
+  /** The name of the Const node whose data an input is, directly or passed on; undefined if there is none. */
+  constBehind(input: Pick<InputName, 'node' | 'output'>): string | undefined {
+    let {node: name, output} = input;
+    for (let hops = 0; hops < this.nodes.length && output === 0; ++hops) {
+      const node = this.byName.get(name);
+      if (node?.op === 'Const') {
+        return name;
+      }
+      if (!node || !isPassing(node)) {
+        return undefined;
+      }
+      ({node: name, output} = dataInputs(node)[0]);
+    }
+    return undefined;
+  }
+
   /** How reports and options name a node. */
   pathOf({name}: NodeDef): string {
     return this.path === '' ? name : `${this.path}/${name}`;
   }
+}
+
+/** Whether a node passes its only data input on, and float32 stays float32. */
+export function isPassing(node: NodeDef): boolean {
+  const isFloat = (name: string) => FLOATS.includes(node.attr?.[name]?.type);
+  return dataInputs(node).length === 1 &&
+    (PASSING.includes(node.op) || (node.op === 'Cast' && isFloat('SrcT') && isFloat('DstT')));
 }
 
 /** Adds to the list of a key. */
