@@ -5,7 +5,7 @@
  */
 import {programCount, type Plan} from './plan.js';
 
-/** Work of compiling a program that does nothing, in vec4 multiply-adds of an inner loop: measured on one GPU. */
+/** Work of compiling a program with no accumulators, where one vec4 of accumulators is 1: estimated on one GPU. */
 const FIXED_WORK = 10;
 /** The smallest advantage that is worth a second compilation. */
 const MIN_ADVANTAGE = 1.25;

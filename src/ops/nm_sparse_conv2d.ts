@@ -4,14 +4,16 @@
  * once per matrix, within NM_SPARSE_MAX_EXPANDED_BYTES, and tf.conv2d runs them.
  */
 import {
-  engine, fused, pad, reshape, stridedSlice, tidy, transpose, type backend_util, type KernelBackend, type Tensor,
+  backend_util, cast, engine, fused, pad, reshape, stridedSlice, tidy, transpose, type KernelBackend, type Tensor,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import {applyActivation} from '../../kernels/composite/activation.js';
 import {keepExpansion, keptExpansion} from '../../kernels/expansion.js';
 import {checkOptionNames, describeValue} from '../util/options.js';
 import {runDecompress} from './gradient.js';
-import {nmSparseMatMul, type MatrixLike, type NMSparseMatMulOptions} from './nm_sparse_mat_mul.js';
+import {
+  checkEpilogue, checkMatrix, checkX, nmSparseMatMul, type Fail, type MatrixLike, type NMSparseMatMulOptions,
+} from './nm_sparse_mat_mul.js';
 
 type Pair = [number, number];
 
@@ -42,20 +44,45 @@ const FUSED_BY_TFJS = ['linear', 'relu', 'relu6', 'elu', 'sigmoid'];
  * const y = nmSparseConv2D(x, W, {filterSize: [3, 3], pad: 'same', bias, activation: 'relu'});
  * ```
  *
- * @param x float32, [batch, height, width, cin], or [batch, cin, height, width] with dataFormat 'NCHW'.
+ * @param x float32 (int32 and bool are cast), [batch, height, width, cin]; with dataFormat 'NCHW' [batch, cin, height,
+ *     width].
  * @param matrix W, of shape [kh·kw·cin, cout], its rows in the order of kh, kw, cin.
  * @returns float32, in the data format of x.
  * @throws Error naming the argument that does not fit, before any work is done.
  */
 export function nmSparseConv2D(x: Tensor4D, matrix: MatrixLike, options: NMSparseConv2DOptions = {}): Tensor4D {
-  const fail = (why: string): never => {
+  const fail: Fail = why => {
     throw new Error(`nmSparseConv2D: ${why}`);
   };
+  const checked = check(x, matrix, options, fail);
+  return tidy(() => {
+    const floats = x.dtype === 'float32' ? x : cast(x, 'float32');
+    const pixels = checked.isNHWC ? floats : transpose(floats, [0, 2, 3, 1]);
+    const [height, width] = checked.filterShape;
+    const y = height * width === 1 ? pointwise(pixels, checked) : convolve(pixels, checked);
+    return checked.isNHWC ? y : transpose(y, [0, 3, 1, 2]);
+  });
+}
+
+/** The arguments, checked. */
+interface Convolution {
+  matrix: MatrixLike;
+  isNHWC: boolean;
+  filterShape: [height: number, width: number, channels: number, units: number];
+  stride: Pair;
+  dilation: Pair;
+  padding: 'same' | 'valid' | backend_util.ExplicitPadding;
+  epilogue: NMSparseMatMulOptions & Required<Pick<NMSparseMatMulOptions, 'activation' | 'leakyreluAlpha'>>;
+}
+
+function check(x: Tensor4D, given: MatrixLike, options: NMSparseConv2DOptions, fail: Fail): Convolution {
   checkOptionNames('nmSparseConv2D', options, OPTION_NAMES, "{filterSize: [3, 3], pad: 'same'}");
-  const {filterSize = [1, 1], strides = 1, pad: padding = 'valid', dataFormat = 'NHWC', dilations = 1} = options;
-  const size = asPair('filterSize', filterSize, fail);
-  const stride = asPair('strides', strides, fail);
-  const dilation = asPair('dilations', dilations, fail);
+  const {
+    filterSize = [1, 1], strides = 1, pad: padding = 'valid', dataFormat = 'NHWC', dilations = 1,
+    bias, activation = 'linear', preluActivationWeights, leakyreluAlpha = 0.2,
+  } = options;
+  const [height, width] = asPair('filterSize', filterSize, fail);
+  const [stride, dilation] = [asPair('strides', strides, fail), asPair('dilations', dilations, fail)];
   if (dataFormat !== 'NHWC' && dataFormat !== 'NCHW') {
     fail(`dataFormat is ${describeValue(dataFormat)}; give 'NHWC' or 'NCHW'.`);
   }
@@ -65,50 +92,54 @@ export function nmSparseConv2D(x: Tensor4D, matrix: MatrixLike, options: NMSpars
   if (!Array.isArray(x?.shape) || x.shape.length !== 4) {
     fail(`x is ${describeValue(x)}; give a tensor of rank 4.`);
   }
-  const channels = x.shape[dataFormat === 'NHWC' ? 3 : 1];
-  const depth = size[0] * size[1] * channels;
-  if (!Array.isArray(matrix?.shape) || matrix.shape[0] !== depth) {
-    fail(`matrix is ${describeValue(matrix)}; a filter of ${size.join(' × ')} on x ${describeValue(x)} takes ` +
+  checkX(x, fail);
+  const matrix = checkMatrix(given, fail);
+  const isNHWC = dataFormat === 'NHWC';
+  const [batch, ...others] = x.shape;
+  const [rows, columns, channels] = isNHWC ? others : [others[1], others[2], others[0]];
+  const filterShape: Convolution['filterShape'] = [height, width, channels, matrix.shape[1]];
+  const depth = height * width * channels;
+  if (matrix.shape[0] !== depth) {
+    fail(`matrix is ${describeValue(given)}; a filter of ${height} × ${width} on x ${describeValue(x)} takes ` +
         `k = ${depth}.`);
   }
-  return tidy(() => {
-    const pixels = dataFormat === 'NHWC' ? x : transpose(x, [0, 2, 3, 1]);
-    const window = {stride, dilation, padding};
-    const y = size[0] * size[1] === 1 ? pointwise(pixels, matrix, window, options) :
-      convolve(pixels, matrix, [size[0], size[1], channels, matrix.shape[1]], window, options);
-    return dataFormat === 'NHWC' ? y : transpose(y, [0, 3, 1, 2]);
-  });
-}
-
-interface Window {
-  stride: Pair;
-  dilation: Pair;
-  padding: 'same' | 'valid' | backend_util.ExplicitPadding;
+  if (height * width > 1 && Math.max(...stride) > 1 && Math.max(...dilation) > 1) {
+    fail(`strides is [${stride}] and dilations [${dilation}]; one of them must be 1, as in tf.conv2d.`);
+  }
+  const {outShape} = backend_util.computeConv2DInfo([batch, rows, columns, channels], filterShape, stride, dilation,
+    padding);
+  if (outShape[1] < 1 || outShape[2] < 1) {
+    fail(`x is ${describeValue(x)}, smaller than a filter of ${height} × ${width} with dilations [${dilation}].`);
+  }
+  checkEpilogue({bias, activation, preluActivationWeights, leakyreluAlpha}, outShape, fail);
+  if (!isNHWC && preluActivationWeights && preluActivationWeights.size > 1) {
+    fail(`preluActivationWeights is ${describeValue(preluActivationWeights)}; with dataFormat 'NCHW' give one slope.`);
+  }
+  return {
+    matrix, isNHWC, filterShape, stride, dilation, padding,
+    epilogue: {
+      activation, leakyreluAlpha, ...(bias && {bias}), ...(preluActivationWeights && {preluActivationWeights}),
+    },
+  };
 }
 
 /** A 1×1 filter: a product, of every stride-th pixel. Neither 'same' nor 'valid' adds pixels to it. */
-function pointwise(
-    x: Tensor4D, matrix: MatrixLike, {stride, padding}: Window, options: NMSparseConv2DOptions): Tensor4D {
+function pointwise(x: Tensor4D, {matrix, stride, padding, epilogue}: Convolution): Tensor4D {
   const padded = typeof padding === 'string' || padding.flat().every(count => count === 0) ? x : pad(x, padding);
   const picked = stride[0] * stride[1] === 1 ? padded :
-    stridedSlice(padded, [0, 0, 0, 0], padded.shape, [1, ...stride, 1]) as Tensor4D;
-  const {bias, activation, preluActivationWeights, leakyreluAlpha} = options;
-  const given = Object.entries({bias, activation, preluActivationWeights, leakyreluAlpha});
-  return nmSparseMatMul(picked, matrix, Object.fromEntries(given.filter(([, value]) => value !== undefined))) as
-    Tensor4D;
+    stridedSlice(padded, [0, 0, 0, 0], padded.shape, [1, ...stride, 1]);
+  return nmSparseMatMul(picked, matrix, epilogue) as Tensor4D;
 }
 
 function convolve(
-    x: Tensor4D, matrix: MatrixLike, filterShape: [number, number, number, number],
-    {stride, dilation, padding}: Window, options: NMSparseConv2DOptions): Tensor4D {
-  const {bias, activation = 'linear', preluActivationWeights, leakyreluAlpha = 0.2} = options;
+    x: Tensor4D, {matrix, filterShape, stride, dilation, padding, epilogue}: Convolution): Tensor4D {
+  const {bias, activation} = epilogue;
   const isFused = FUSED_BY_TFJS.includes(activation);
   const y = fused.conv2d({
     x, filter: reshape(expanded(matrix), filterShape), strides: stride, pad: padding, dilations: dilation, bias,
     activation: isFused ? activation as 'relu' : 'linear',
   });
-  return isFused ? y :
-    applyActivation(y, {activation, leakyreluAlpha, preluActivationWeights}) as Tensor4D;
+  return isFused ? y : applyActivation(y, epilogue) as Tensor4D;
 }
 
 /** W, dense; it is kept for later calls unless a gradient is recorded. */
@@ -126,7 +157,7 @@ function expanded(matrix: MatrixLike): Tensor {
   return made;
 }
 
-function asPair(name: string, given: unknown, fail: (why: string) => never): Pair {
+function asPair(name: string, given: unknown, fail: Fail): Pair {
   const pair = typeof given === 'number' ? [given, given] : given;
   if (!Array.isArray(pair) || pair.length !== 2 || !pair.every(each => Number.isInteger(each) && each >= 1)) {
     fail(`${name} is ${Array.isArray(given) ? `[${given}]` : describeValue(given)}; give one or two whole numbers of ` +

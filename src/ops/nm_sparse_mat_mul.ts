@@ -121,16 +121,37 @@ function check(
   }
   const checked = checkMatrix(matrix, fail);
   const [k, n] = checked.shape;
-  if (x.dtype !== 'float32' && x.dtype !== 'int32' && x.dtype !== 'bool') {
-    fail(`x has dtype ${x.dtype}; give float32, int32 or bool.`);
-  }
+  checkX(x, fail);
   if (x.shape.length < 2) {
     fail(`x has shape [${x.shape}]; give rank 2 or more, [.., ${k}] (tf.expandDims makes a row of a vector).`);
   }
   if (x.shape[x.shape.length - 1] !== k) {
     fail(`x has inner dimension ${x.shape[x.shape.length - 1]}, the matrix has k=${k}.`);
   }
+  checkEpilogue({bias, activation, preluActivationWeights, leakyreluAlpha}, [...x.shape.slice(0, -1), n], fail);
+  return checked;
+}
+
+/** Ends with an Error of the caller. */
+export type Fail = (why: string) => never;
+
+/** @throws Error if x is not a tensor of numbers, or is disposed. */
+export function checkX(x: Tensor, fail: Fail): void {
+  if (x.dtype !== 'float32' && x.dtype !== 'int32' && x.dtype !== 'bool') {
+    fail(`x has dtype ${x.dtype}; give float32, int32 or bool.`);
+  }
   checkAlive('x', x, fail);
+}
+
+/**
+ * Checks what follows a product.
+ * @param outShape of y; its last dimension is n.
+ * @throws Error naming the option that does not fit.
+ */
+export function checkEpilogue(
+    {bias, activation, preluActivationWeights, leakyreluAlpha}: NMSparseMatMulOptions, outShape: number[],
+    fail: Fail): void {
+  const n = outShape[outShape.length - 1];
   if (!ACTIVATIONS.includes(activation as FusedActivation)) {
     fail(`activation is ${describeValue(activation)}; give one of ${ACTIVATIONS.map(name => `'${name}'`).join(', ')}.`);
   }
@@ -142,20 +163,17 @@ function check(
     if (!preluActivationWeights) {
       fail("activation 'prelu' needs preluActivationWeights, a tensor of slopes.");
     }
-    checkSlopes(preluActivationWeights as Tensor, [...x.shape.slice(0, -1), n], fail);
+    checkSlopes(preluActivationWeights as Tensor, outShape, fail);
   } else if (preluActivationWeights) {
     fail(`preluActivationWeights go with activation 'prelu', not with '${activation}'.`);
   }
   if (typeof leakyreluAlpha !== 'number' || !Number.isFinite(leakyreluAlpha)) {
     fail(`leakyreluAlpha is ${describeValue(leakyreluAlpha)}; give a finite number.`);
   }
-  return checked;
 }
 
-type Fail = (why: string) => never;
-
 /** The constructor has checked an NMSparseMatrix; anything that merely looks like one is made one, or refused. */
-function checkMatrix(matrix: MatrixLike, fail: Fail): MatrixLike {
+export function checkMatrix(matrix: MatrixLike, fail: Fail): MatrixLike {
   if (!matrix?.values || !matrix.indices || !matrix.pattern || !matrix.shape) {
     fail(`matrix is ${describeValue(matrix)}; give an NMSparseMatrix, as compress() returns it.`);
   }

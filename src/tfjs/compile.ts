@@ -54,10 +54,10 @@ export function startCompiling(backend: WebGPUBackend, record: () => void): Comp
       if (pipeline instanceof Promise) {
         delete pipelineCache[key];
         pending.set(key, pipeline);
-        earlier.set(key, pipeline);
       }
     }
   }
+  pending.forEach((pipeline, key) => earlier.set(key, pipeline));
   return {programs: pending.size, done: finish(pipelineCache, pending, earlier)};
 }
 

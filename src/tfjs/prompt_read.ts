@@ -1,8 +1,8 @@
 /**
  * Makes Chromium deliver results of the GPU as soon as they are there. Its GPU process looks whether the GPU is done
  * when commands arrive. If none do, it looks 2 to 3 ms after the last ones, however short the work was. So while a
- * read-back is pending, empty submissions arrive here: one at once, then one every millisecond. There are few of them,
- * because after each the GPU process begins to count its 2 ms again; what takes longer is left to it.
+ * read-back is pending, this file submits nothing, several times: twice at once, then every millisecond. It soon stops,
+ * because after each submission the GPU process begins to count its 2 ms again; what takes longer is left to it.
  */
 import {env} from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';

@@ -236,6 +236,63 @@ describe('pruneGraphModel', function() {
     });
   });
 
+  it('fuses no constant that changes the rank, and no field of every object', async () => {
+    const added = await convert({
+      nodes: [constant('W'), constant('b'), {...product('MatMul'), name: 'p'},
+        {name: 'y', op: 'AddV2', input: ['p', 'b']}],
+      weights: {W: await fitting(64, 48), b: draw(1, 1, 1, 48)}, x: [2, 64],
+    }, ['p']);
+    expect(added).to.include({p: 'NmSparseMatMul', y: 'AddV2'});
+    const wide = await convert({
+      nodes: [constant('W'), constant('b'), {name: 'p', op: 'Conv2D', input: ['x', 'W'], attr: {
+        strides: attr.counts(1, 1, 1, 1), dilations: attr.counts(1, 1, 1, 1), padding: attr.text('SAME'),
+      }}, {name: 'y', op: 'AddV2', input: ['p', 'b']}],
+      weights: {W: await fitting(64, 48, [1, 1, 64, 48]), b: draw(1, 1, 1, 48)}, x: [1, 3, 3, 64],
+    }, ['p']);
+    expect(wide).to.include({y: 'NmSparseConv2D'});
+  });
+
+  it('leaves what tfjs would not run, or runs differently', async () => {
+    const conv = (more: Node['attr']) => [constant('W'), constant('b'), product('_FusedConv2D', {
+      strides: attr.counts(1, 1, 1, 1), dilations: attr.counts(1, 1, 1, 1), padding: attr.text('SAME'),
+      num_args: attr.count(1), ...more,
+    }, 'b')];
+    for (const [more, why] of [
+      [{padding: attr.text('EXPLICIT'), explicit_paddings: attr.counts(1, 1)}, 'padding is explicit, with 2 numbers'],
+      [{padding: attr.text('FULL')}, "padding is 'full'"],
+      [{fused_ops: attr.texts('toString')}, 'it fuses toString'],
+      [{fused_ops: attr.texts('FusedBatchNorm', 'Relu')}, 'it fuses FusedBatchNorm, Relu'],
+      [{data_format: attr.text('NCHW'), fused_ops: attr.texts('Prelu')}, 'NCHW, with slopes by channel'],
+      [{data_format: attr.text('NCHW'), strides: attr.counts(1, 1, 2, 2)}, 'NCHW with strides'],
+    ] as Array<[Node['attr'], string]>) {
+      const model = await graphModel({
+        nodes: [input('x', [1, 8, 8, 64]), ...conv(more)], outputs: ['y'],
+        weights: {W: draw(1, 1, 64, 48), b: draw(48)},
+      });
+      const {model: same, report} = await pruneGraphModel(model, {pattern: PATTERN, include: '*'});
+      expect(report.layers[0].reason).to.include(why);
+      model.dispose();
+      same.dispose();
+    }
+  });
+
+  it('converts a model whose weights were streamed', async () => {
+    const {weightData, ...rest} = await graphArtifactsOf({
+      nodes: [input('x', [2, 64]), constant('W'), product('MatMul')], weights: {W: await fitting(64, 48)},
+      outputs: ['y'],
+    });
+    const getWeightStream = () => new Blob([weightData]).stream() as unknown as ReadableStream<ArrayBuffer>;
+    const model = await loadGraphModel({load: () => Promise.resolve({...rest, getWeightStream})});
+    const {model: sparse} = await pruneGraphModel(model, {pattern: PATTERN, include: '*'});
+    const x = draw(2, 64);
+    const [[wanted], [got]] = [await outputsOf(model, x, false), await outputsOf(sparse, x, false)];
+    got.forEach((value, i) => expect(value).to.be.closeTo(wanted[i], 1e-4));
+    expect((await topologyOf(sparse)).node.map(({op}) => op)).to.include('NmSparseMatMul');
+    x.dispose();
+    model.dispose();
+    sparse.dispose();
+  });
+
   it('keeps metadata, signatures and quantized weights as they are', async () => {
     const nodes = [input('x', [2, 64]), constant('W'), constant('b'), product('_FusedMatMul', {
       fused_ops: attr.texts('BiasAdd'), num_args: attr.count(1),

@@ -5,13 +5,15 @@ import {expect} from 'chai';
 import {compress, decompress, nmSparseMatMul} from '../../src/index.js';
 import {candidatePlans} from '../../kernels/webgpu/candidates.js';
 import {interimPlan} from '../../kernels/webgpu/interim_plan.js';
+import {planName, type Plan} from '../../kernels/webgpu/plan.js';
 import {NO_EPILOGUE} from '../../kernels/webgpu/wgsl/epilogue.js';
 import {parsePattern} from '../../src/format/pattern.js';
 import {compileInParallel} from '../../src/tfjs/compile.js';
 import {override} from '../../src/tfjs/internals.js';
 import {chooserOf} from '../../src/tuning/choose.js';
+import {checkProduct, kindOf, problemOf, type Product} from '../support/products.js';
 import {mulberry32, seed} from '../support/random.js';
-import {randomValues} from '../support/reference.js';
+import {activeLimits, between, pick, randomValues} from '../support/reference.js';
 
 const INTERIM = 'NM_SPARSE_INTERIM_PLANS';
 const webgpu = () => tf.backend() as WebGPUBackend;
@@ -117,21 +119,60 @@ describe('a product whose plan is not compiled yet', () => {
 });
 
 describe('interim plans', () => {
-  it('are candidates, compact, with fewer accumulators; for none that compiles fast', () => {
+  const problem = (rows: number, pattern: string) => ({
+    rows, shape: [4096, 4096] as [number, number], pattern: parsePattern(pattern), dtype: 'float32' as const,
+    epilogue: NO_EPILOGUE,
+  });
+
+  it('are candidates made compact, and have none themselves', () => {
     const {limits} = webgpu().device;
     for (const pattern of ['8:32v32', '2:4', '2:16', '16:32v32', '32:32']) {
       for (const rows of [1, 2, 4, 16, 64, 512, 2048]) {
-        const problem = {rows, shape: [4096, 4096] as [number, number], pattern: parsePattern(pattern),
-          dtype: 'float32' as const, epilogue: NO_EPILOGUE};
-        const candidates = candidatePlans(problem, limits);
-        for (const best of candidates) {
-          const interim = interimPlan(best, candidates, rows);
-          if (interim) {
-            expect(interim.config.compact).to.equal(true);
-            expect(interimPlan(interim, candidates, rows)).to.equal(undefined);
+        const candidates = candidatePlans(problem(rows, pattern), limits);
+        const names = new Set(candidates.map(planName));
+        const interims = candidates.map(best => interimPlan(best, candidates, rows)).filter(plan => plan !== undefined);
+        expect(interims, `${pattern}, ${rows} rows`).to.not.be.empty;
+        for (const interim of new Set(interims)) {
+          expect(interim.config.compact).to.equal(true);
+          const {kind, config} = interim;
+          expect(names).to.include(planName({...interim, kind, config: {...config, compact: false}} as Plan));
+          expect(interimPlan(interim, candidates, rows)).to.equal(undefined);
+        }
+      }
+    }
+  });
+
+  it('are offered for large register tiles, and not for one row of wide groups', () => {
+    const {limits} = webgpu().device;
+    const offered = (rows: number, pattern: string, wanted: (plan: Plan) => boolean) => {
+      const candidates = candidatePlans(problem(rows, pattern), limits);
+      const best = candidates.find(plan => wanted(plan) && plan.splits === 1)!;
+      return interimPlan(best, candidates, rows) !== undefined;
+    };
+    expect(offered(512, '8:32v32', plan => plan.kind === 'gemm' && plan.config.threadRows === 8)).to.equal(true);
+    expect(offered(64, '2:4', plan => plan.kind === 'gemm' && plan.config.threadRows === 8)).to.equal(true);
+    expect(offered(1, '8:32v32', plan => plan.kind === 'gemv' && plan.config.threads === 256)).to.equal(false);
+  });
+
+  it('multiply, by every strategy', async function() {
+    this.timeout(240_000);
+    const random = mulberry32(seed + 1);
+    const run = new Set<string>();
+    for (const pattern of ['8:32v32', '3:5v8', '2:4', '1:4v2', '2:16', '1:33v1', '32:32', '16:32v128']) {
+      for (const rows of [1, 2, 5, 16, 33, 90]) {
+        const product: Product = {
+          rows, shape: [between(random, 60, 250), between(random, 20, 90)], pattern,
+          dtype: pick(random, ['float32', 'float16']), activation: 'gelu', hasBias: random() < 0.5,
+        };
+        const candidates = candidatePlans(problemOf(product), activeLimits());
+        for (const plan of new Set(candidates.map(best => interimPlan(best, candidates, rows)))) {
+          if (plan) {
+            run.add(plan.kind === 'gemv' ? `gemv of ${plan.config.rows}` : `${kindOf(plan)}`);
+            await checkProduct(product, {random, plan, sick: rows % 2 === 0});
           }
         }
       }
     }
+    expect([...run]).to.include.members(['gemv of 1', 'gemv of 2', 'gemv of 8', 'packed', 'spread', 'expand', 'dense']);
   });
 });

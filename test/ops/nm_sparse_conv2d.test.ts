@@ -56,6 +56,21 @@ describe('nmSparseConv2D', function() {
     }
   });
 
+  it('takes integers, and slopes by channel', async () => {
+    for (const size of [1, 3] as const) {
+      const matrix = await filterOf([size, size, 8, 12]);
+      const slopes = draw([12]);
+      const x = tf.tidy(() => tf.cast(tf.mul(draw([1, 4, 4, 8]), 9), 'int32')) as tf.Tensor4D;
+      const y = nmSparseConv2D(
+        x, matrix, {filterSize: [size, size], activation: 'prelu', preluActivationWeights: slopes});
+      const expected = tf.tidy(() => tf.prelu(tf.conv2d(
+        tf.cast(x, 'float32'), denseFilter(matrix, [size, size, 8, 12]), 1, 'valid'), slopes));
+      await expectClose(y, expected);
+      tf.dispose([x, slopes, y, expected]);
+      matrix.dispose();
+    }
+  });
+
   it('takes channels first', async () => {
     for (const size of [1, 3] as const) {
       const x = draw([2, 8, 5, 6]) as tf.Tensor4D;
@@ -104,6 +119,20 @@ describe('nmSparseConv2D', function() {
     refuses('nmSparseConv2D: strides is [0,1]; give one or two whole numbers', {filterSize: [3, 3], strides: [0, 1]});
     refuses("nmSparseConv2D: pad is 'full'; give 'same', 'valid' or", {filterSize: [3, 3], pad: 'full'});
     refuses("nmSparseConv2D: dataFormat is 'CHW'; give 'NHWC' or 'NCHW'.", {filterSize: [3, 3], dataFormat: 'CHW'});
+    refuses('nmSparseConv2D: strides is [2,2] and dilations [1,2]; one of them must be 1',
+      {filterSize: [3, 3], strides: 2, dilations: [1, 2]});
+    refuses('smaller than a filter of 3 × 3 with dilations [4,4]', {filterSize: [3, 3], dilations: 4});
+    refuses("nmSparseConv2D: activation is 'softmax'; give one of", {filterSize: [3, 3], activation: 'softmax'});
+    refuses("nmSparseConv2D: activation 'prelu' needs", {filterSize: [3, 3], activation: 'prelu'});
+    const five = tf.ones([5]);
+    refuses('nmSparseConv2D: bias is float32 [5]; a matrix with n=12 takes', {filterSize: [3, 3], bias: five});
+    const slopes = tf.ones([12]);
+    const channelsFirst = tf.ones([1, 8, 5, 4]);
+    refuses("nmSparseConv2D: preluActivationWeights is float32 [12]; with dataFormat 'NCHW' give one slope.",
+      {filterSize: [3, 3], dataFormat: 'NCHW', activation: 'prelu', preluActivationWeights: slopes}, channelsFirst);
+    const disposed = tf.ones([1, 5, 4, 8]);
+    tf.dispose([five, slopes, channelsFirst, disposed]);
+    refuses('nmSparseConv2D: x is disposed.', {filterSize: [3, 3]}, disposed);
     refuses("there is no option 'stride'", {stride: 2});
     refuses("nmSparseConv2D: x is 'x'; give a tensor of rank 4.", {filterSize: [3, 3]}, 'x');
     x.dispose();

@@ -1,12 +1,13 @@
 /** What tests of captureModel share: random inputs, and the comparison with model.predict. */
 import * as tf from '@tensorflow/tfjs-core';
 import type {WebGPUBackend} from '@tensorflow/tfjs-backend-webgpu';
-import {loadGraphModel, type GraphModel} from '@tensorflow/tfjs-converter';
+import type {GraphModel} from '@tensorflow/tfjs-converter';
 import {expect} from 'chai';
 import type {CapturedModel} from '../../src/index.js';
 import {flush} from '../../src/tfjs/recorder.js';
 import {mulberry32, seed} from '../support/random.js';
 import {randomValues} from '../support/reference.js';
+import {constant, graphModel as graphModelOf, input, type Node} from '../support/graphs.js';
 
 export type Outputs = tf.Tensor | tf.Tensor[] | tf.NamedTensorMap;
 export type Inputs = Outputs;
@@ -77,33 +78,19 @@ export async function warnings(run: () => Promise<void>): Promise<string[]> {
   return caught;
 }
 
-interface Node {
-  name: string;
-  op: string;
-  input?: string[];
-  attr?: Record<string, unknown>;
-}
-
 /**
  * A GraphModel of these nodes.
- * @param weights by the name of their Const node.
+ * @param weights by the name of their Const node; they are not disposed.
  */
-export async function graphModel(
+export function graphModel(
     nodes: Node[], weights: Record<string, tf.Tensor>, outputs: string[]): Promise<GraphModel> {
-  const constants = Object.entries(weights).map(([name, {dtype}]) =>
-    ({name, op: 'Const', attr: {dtype: {type: dtype === 'int32' ? 'DT_INT32' : 'DT_FLOAT'}}}));
-  const {data, specs} = await tf.io.encodeWeights(weights);
-  return loadGraphModel(tf.io.fromMemory({
-    modelTopology: {node: [...constants, ...nodes], versions: {producer: 1, minConsumer: 0}},
-    format: 'graph-model',
-    signature: {outputs: Object.fromEntries(outputs.map(name => [name, {name: `${name}:0`}]))},
-    weightSpecs: specs,
-    weightData: data,
-  }));
+  const entries = Object.entries(weights);
+  return graphModelOf({
+    nodes: [...entries.map(([name, {dtype}]) => constant(name, dtype)), ...nodes], outputs,
+    weights: Object.fromEntries(entries.map(([name, weight]) => [name, weight.clone()])),
+  });
 }
 
 export function placeholder(name: string, ...shape: number[]): Node {
-  return {name, op: 'Placeholder', attr: {
-    dtype: {type: 'DT_FLOAT'}, shape: {shape: {dim: shape.map(size => ({size}))}},
-  }};
+  return input(name, shape);
 }

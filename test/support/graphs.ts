@@ -28,8 +28,8 @@ export function input(name: string, shape: number[]): Node {
   }};
 }
 
-export function constant(name: string): Node {
-  return {name, op: 'Const', attr: {dtype: attr.float}};
+export function constant(name: string, dtype: tf.DataType = 'float32'): Node {
+  return {name, op: 'Const', attr: {dtype: dtype === 'int32' ? {type: 'DT_INT32'} : attr.float}};
 }
 
 export interface GraphParts {
@@ -50,7 +50,7 @@ export async function graphArtifacts({nodes, weights, outputs, inputs, library}:
   const named = (names: string[]) => Object.fromEntries(
     names.map(name => [name, {name: `${name}:0`, dtype: 'DT_FLOAT'}]));
   return {
-    modelTopology: {node: nodes, ...(library ? {library} : {}), versions: {producer: 1}},
+    modelTopology: {node: nodes, ...(library ? {library} : {}), versions: {producer: 1, minConsumer: 0}},
     signature: {inputs: named(placeholders), outputs: named(outputs)},
     weightSpecs: specs, weightData: data, format: 'graph-model', generatedBy: 'a test',
     userDefinedMetadata: {kept: ['as', 'it', 'is']},

@@ -111,16 +111,16 @@ describe('the choice of a plan', () => {
     expect(chooser().explain(problem(1)).why).to.not.include('sparse plan');
   });
 
-  it('is cached for a bounded number of products', function() {
-    this.timeout(120_000); // chooses 5000 times
+  it('is cached for a bounded number of products', () => {
     const one = chooser();
     const small = (rows: number): MatMulProblem => ({...problem(rows), shape: [8, 8]});
-    const first = one.choose(small(1));
-    for (let rows = 2; rows < 5000; ++rows) {
+    const [from, to] = [2000, 7000]; // few plans are offered for so many rows
+    const first = one.choose(small(from));
+    for (let rows = from + 1; rows < to; ++rows) {
       one.choose(small(rows));
     }
-    expect(one.choose(small(1))).to.deep.equal(first);
-    expect(one.choose(small(1))).to.not.equal(first); // thrown out meanwhile, and made again
+    expect(one.choose(small(from))).to.deep.equal(first);
+    expect(one.choose(small(from))).to.not.equal(first); // thrown out meanwhile, and made again
   });
 
   it('is the tuned plan once that is known, also where the product was seen before', () => {
