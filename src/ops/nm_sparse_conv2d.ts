@@ -22,7 +22,10 @@ export interface NMSparseConv2DOptions extends NMSparseMatMulOptions {
   filterSize?: Pair;
   /** Along height and width, or one for both. Default 1. */
   strides?: number | Pair;
-  /** As in tf.conv2d: 'same', 'valid' (default), or pixels added, [[0, 0], [top, bottom], [left, right], [0, 0]]. */
+  /**
+   * As in tf.conv2d: 'same', 'valid' (default), or pixels added, [[0, 0], [top, bottom], [left, right], [0, 0]] in
+   * either data format.
+   */
   pad?: 'same' | 'valid' | backend_util.ExplicitPadding;
   /** Default 'NHWC'. */
   dataFormat?: 'NHWC' | 'NCHW';
@@ -166,7 +169,9 @@ function asPair(name: string, given: unknown, fail: Fail): Pair {
   return pair as Pair;
 }
 
+/** Whether it is padding of height and width, and of nothing else. */
 function isExplicit(padding: unknown): padding is backend_util.ExplicitPadding {
-  return Array.isArray(padding) && padding.length === 4 && padding.every(pair =>
-    Array.isArray(pair) && pair.length === 2 && pair.every(count => Number.isInteger(count) && count >= 0));
+  return Array.isArray(padding) && padding.length === 4 && padding.every((pair, axis) =>
+    Array.isArray(pair) && pair.length === 2 && pair.every(count =>
+      Number.isInteger(count) && count >= 0 && (count === 0 || axis === 1 || axis === 2)));
 }

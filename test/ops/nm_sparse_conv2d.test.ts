@@ -118,6 +118,9 @@ describe('nmSparseConv2D', function() {
     refuses('takes k = 128', {filterSize: [4, 4]});
     refuses('nmSparseConv2D: strides is [0,1]; give one or two whole numbers', {filterSize: [3, 3], strides: [0, 1]});
     refuses("nmSparseConv2D: pad is 'full'; give 'same', 'valid' or", {filterSize: [3, 3], pad: 'full'});
+    for (const pad of [[[1, 0], [0, 0], [0, 0], [0, 0]], [[0, 0], [-1, 0], [0, 0], [0, 0]]]) {
+      refuses("nmSparseConv2D: pad is an array of 4; give 'same', 'valid' or", {filterSize: [3, 3], pad});
+    }
     refuses("nmSparseConv2D: dataFormat is 'CHW'; give 'NHWC' or 'NCHW'.", {filterSize: [3, 3], dataFormat: 'CHW'});
     refuses('nmSparseConv2D: strides is [2,2] and dilations [1,2]; one of them must be 1',
       {filterSize: [3, 3], strides: 2, dilations: [1, 2]});

@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type {WebGPUBackend, WebGPUProgram} from '@tensorflow/tfjs-backend-webgpu';
 import {expect} from 'chai';
 import {compileInParallel} from '../../src/tfjs/compile.js';
+import {override} from '../../src/tfjs/internals.js';
 import {rejection} from '../tuning/support.js';
 
 const webgpu = () => tf.backend() as WebGPUBackend;
@@ -67,6 +68,28 @@ describe('compiling in parallel', () => {
     await Promise.all([run(same), run(other)]);
     expect(await compiling).to.equal(1);
     await Promise.all([run(same), run(other)]);
+  });
+
+  it('waits for a program that is being compiled, and compiles it once', async () => {
+    const [same, other] = [adding(), adding()];
+    const {device} = webgpu();
+    const create = device.createComputePipelineAsync.bind(device);
+    let created = 0;
+    const restore = override(device, 'createComputePipelineAsync', (descriptor: GPUComputePipelineDescriptor) => {
+      ++created;
+      return create(descriptor);
+    });
+    const first = compile(same);
+    const unrelated = compile(other);
+    const second = compile(same);
+    restore();
+    expect(created).to.equal(2);
+    expect(Object.values(pipelines()).some(each => each instanceof Promise)).to.equal(false);
+    expect(await second).to.equal(1);
+    expect(await compile(same)).to.equal(0);
+    expect(await Promise.all([first, unrelated])).to.deep.equal([1, 1]);
+    await run(same);
+    await run(other);
   });
 
   it('puts the flag back, and the cache in order, where something throws', async () => {
